@@ -1,0 +1,21 @@
+// What the binding files share: one bind_<topic> each, called from module.cpp.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <cstdint>
+
+namespace fastrl::python {
+
+namespace nb = nanobind;
+
+// The address of an array that Python has checked (type, shape, device, contiguity). Handing over
+// an integer costs 60 ns; a torch tensor through DLPack costs 2.2 µs.
+template <typename T>
+T* pointer(std::uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+void bind_build(nb::module_& m);
+
+}  // namespace fastrl::python

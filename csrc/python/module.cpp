@@ -1,0 +1,6 @@
+#include "python/bind.h"
+
+NB_MODULE(_core, m) {
+  m.doc() = "The compiled core of fastrl. Private: arguments are checked by the modules above it.";
+  fastrl::python::bind_build(m);
+}

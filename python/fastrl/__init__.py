@@ -1,0 +1,26 @@
+"""The fast native core of reinforcement learning on trajectories.
+
+Importing this needs NumPy only; torch, triton and gymnasium are imported where first used.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from fastrl._core import __version__, num_threads, set_num_threads
+
+# Where each public name lives; the module is imported at the first use of the name.
+_HOMES: dict[str, str] = {}
+
+__all__ = ["__version__", "num_threads", "set_num_threads", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fastrl' has no attribute {name!r}")
+    value = getattr(import_module(f"fastrl.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,218 @@
+"""Argument checks, frameworks, devices and addresses: what every public function needs first.
+
+`Arguments` checks the arguments of one call. Sizes are letters (design: T, B, N, L, V, H, K): the
+first array that names a letter binds it, later ones must agree, so every message can say both the
+rule and the numbers: ``gae: `values` must have shape [T, B] = [128, 16], got [129, 16]``.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+FLOATS = ("float32", "bfloat16", "float16")
+INTEGERS = ("int64", "int32")
+MASKS = ("bool", "uint8")
+
+Array = Any
+"""A NumPy array or a torch tensor; a function returns the kind that it was given."""
+
+
+def argument_error(
+    function: str,
+    argument: str,
+    expected: str,
+    actual: object,
+    *,
+    kind: type[Exception] = ValueError,
+    hint: str | None = None,
+) -> Exception:
+    """The one form that all of fastrl's argument errors have."""
+    message = f"{function}: `{argument}` must {expected}, got {actual}"
+    return kind(f"{message}; {hint}" if hint else message)
+
+
+def is_torch(array: object) -> bool:
+    """True for torch tensors; never imports torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
+
+
+def dtype_name(array: Array) -> str:
+    """The dtype without its framework's prefix, as in "float32"."""
+    return str(array.dtype).removeprefix("torch.")
+
+
+def device_name(array: Array) -> str:
+    """The device as torch writes it; NumPy arrays are on "cpu"."""
+    return str(array.device) if is_torch(array) else "cpu"
+
+
+def address(array: Array | None) -> int:
+    """The address of the first element, 0 for None."""
+    if array is None:
+        return 0
+    return int(array.data_ptr() if is_torch(array) else array.ctypes.data)
+
+
+def backend(array: Array) -> str:
+    """Which kernels serve this array: "cpp" or "triton".
+
+    FASTRL_BACKEND=triton sends CPU tensors to the Triton kernels too, for TRITON_INTERPRET=1.
+    """
+    device = device_name(array).partition(":")[0]
+    if device == "cpu":
+        return os.environ.get("FASTRL_BACKEND", "cpp")
+    if device == "cuda":
+        return "triton"
+    raise ValueError(f"fastrl has kernels for cpu and cuda tensors, got one on {device}")
+
+
+def _brackets(items: Sequence[object]) -> str:
+    return "[" + ", ".join(str(item) for item in items) + "]"
+
+
+class Arguments:
+    """The checks of one call of `function`; nothing is written before all of them have passed."""
+
+    def __init__(self, function: str) -> None:
+        self.function = function
+        self._sizes: dict[str, int] = {}
+        self._first: tuple[str, Array] | None = None
+
+    def error(
+        self,
+        argument: str,
+        expected: str,
+        actual: object,
+        *,
+        kind: type[Exception] = ValueError,
+        hint: str | None = None,
+    ) -> Exception:
+        """An error for this function, to be raised."""
+        return argument_error(self.function, argument, expected, actual, kind=kind, hint=hint)
+
+    def array(
+        self,
+        name: str,
+        value: Array,
+        shape: Sequence[str | int],
+        dtypes: Sequence[str],
+        *,
+        framework: str | None = None,
+    ) -> None:
+        """Checks kind, dtype, shape and device of an array.
+
+        Args:
+            name: The argument's name.
+            value: What the caller passed.
+            shape: Letters and numbers; a leading "..." takes any further dimensions.
+            dtypes: The dtypes allowed.
+            framework: "torch" when only tensors will do.
+        """
+        torch_wanted = framework == "torch" or (
+            self._first is not None and is_torch(self._first[1])
+        )
+        numpy_wanted = self._first is not None and not torch_wanted
+        if torch_wanted and not is_torch(value):
+            raise self.error(name, "be a torch tensor", type(value).__name__, kind=TypeError)
+        if numpy_wanted and not isinstance(value, np.ndarray):
+            first = self._first[0] if self._first else ""
+            raise self.error(
+                name, f"be a NumPy array, as `{first}` is", type(value).__name__, kind=TypeError
+            )
+        if not is_torch(value) and not isinstance(value, np.ndarray):
+            raise self.error(
+                name, "be a NumPy array or a torch tensor", type(value).__name__, kind=TypeError
+            )
+        if dtype_name(value) not in dtypes:
+            raise self.error(
+                name, "have dtype " + " or ".join(dtypes), dtype_name(value), kind=TypeError
+            )
+        self._check_shape(name, value, shape)
+        if self._first is None:
+            self._first = (name, value)
+        elif device_name(value) != device_name(self._first[1]):
+            raise self.error(
+                name,
+                f"be on {device_name(self._first[1])}, where `{self._first[0]}` is",
+                device_name(value),
+            )
+
+    def _check_shape(self, name: str, value: Array, shape: Sequence[str | int]) -> None:
+        actual = list(value.shape)
+        letters = list(shape)
+        if letters and letters[0] == "...":
+            letters = letters[1:]
+            matches = len(actual) >= len(letters)
+            actual_end = actual[len(actual) - len(letters) :]
+        else:
+            matches = len(actual) == len(letters)
+            actual_end = actual
+        known = {letter: self._sizes[letter] for letter in letters if letter in self._sizes}  # type: ignore[index]
+        expected = [known.get(letter, letter) for letter in letters]  # type: ignore[arg-type]
+        matches = matches and all(
+            isinstance(want, str) or want == got
+            for want, got in zip(expected, actual_end, strict=True)
+        )
+        if not matches:
+            rule = _brackets(shape)
+            if known:
+                dots = ["..."] if shape[0] == "..." else []
+                rule += f" = {_brackets([*dots, *expected])}"
+            raise self.error(name, f"have shape {rule}", _brackets(actual))
+        for letter, size in zip(letters, actual_end, strict=True):
+            if isinstance(letter, str):
+                self._sizes[letter] = size
+
+    def size(self, letter: str) -> int:
+        """The number that a letter was bound to."""
+        return self._sizes[letter]
+
+    def number(
+        self,
+        name: str,
+        value: object,
+        *,
+        low: float = -math.inf,
+        high: float = math.inf,
+        exclusive_low: bool = False,
+    ) -> float:
+        """A finite number in [low, high], or in (low, high] with `exclusive_low`."""
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+            raise self.error(name, "be a number", type(value).__name__, kind=TypeError)
+        number = float(value)
+        above = number > low if exclusive_low else number >= low
+        if not (math.isfinite(number) and above and number <= high):
+            raise self.error(name, _range_rule(low, high, exclusive_low), value)
+        return number
+
+    def integer(self, name: str, value: object, *, low: int, high: int | None = None) -> int:
+        """A whole number, at least `low` and at most `high`."""
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise self.error(name, "be an integer", type(value).__name__, kind=TypeError)
+        if value < low or (high is not None and value > high):
+            rule = f"be at least {low}" if high is None else f"be from {low} to {high}"
+            raise self.error(name, rule, value)
+        return int(value)
+
+    def choice(self, name: str, value: object, choices: Sequence[str]) -> str:
+        """One of a few names."""
+        if value not in choices:
+            listed = ", ".join(repr(choice) for choice in choices)
+            raise self.error(name, f"be one of {listed}", repr(value))
+        return str(value)
+
+
+def _range_rule(low: float, high: float, exclusive_low: bool) -> str:
+    bracket = "(" if exclusive_low else "["
+    if math.isinf(low) and math.isinf(high):
+        return "be finite"
+    if math.isinf(high):
+        return f"be finite and {'greater than' if exclusive_low else 'at least'} {low:g}"
+    if math.isinf(low):
+        return f"be finite and at most {high:g}"
+    return f"be in {bracket}{low:g}, {high:g}]"
