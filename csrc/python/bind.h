@@ -17,5 +17,7 @@ T* pointer(std::uintptr_t address) {
 }
 
 void bind_build(nb::module_& m);
+void bind_advantages(nb::module_& m);
+void bind_credit(nb::module_& m);
 
 }  // namespace fastrl::python

@@ -9,7 +9,12 @@ from typing import Any
 from fastrl._core import __version__, num_threads, set_num_threads
 
 # Where each public name lives; the module is imported at the first use of the name.
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "divergence_points": "credit",
+    "group_advantages": "advantages",
+    "pivot_mask": "credit",
+    "positive_amplification": "advantages",
+}
 
 __all__ = ["__version__", "num_threads", "set_num_threads", *_HOMES]
 

@@ -58,6 +58,25 @@ def address(array: Array | None) -> int:
     return int(array.data_ptr() if is_torch(array) else array.ctypes.data)
 
 
+def contiguous(array: Array, dtype: str | None = None) -> Array:
+    """The array itself if it is contiguous and of that dtype, else a copy that is."""
+    if not is_torch(array):
+        return np.ascontiguousarray(array, dtype)
+    array = array.detach()
+    return (array if dtype is None else array.to(_torch_dtype(dtype))).contiguous()
+
+
+def empty(like: Array, shape: Sequence[int], dtype: str | None = None) -> Array:
+    """A new array of `like`'s framework, device and, unless `dtype` is given, dtype."""
+    if not is_torch(like):
+        return np.empty(shape, dtype or like.dtype)
+    return like.new_empty(shape, dtype=_torch_dtype(dtype) if dtype else None)
+
+
+def _torch_dtype(name: str) -> Any:
+    return getattr(sys.modules["torch"], name)
+
+
 def backend(array: Array) -> str:
     """Which kernels serve this array: "cpp" or "triton".
 
