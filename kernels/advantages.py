@@ -19,7 +19,7 @@ _BLOCK_OTHERS = 64  # others compared with at a time
 
 @triton.jit
 def group_advantages_kernel(
-    rewards_ptr, group_ids_ptr, advantages_ptr, B, eps: "fp64",
+    rewards_ptr, group_ids_ptr, advantages_ptr, B, eps: tl.float64,
     BASELINE: tl.constexpr, SCALE: tl.constexpr, UNBIASED: tl.constexpr,
     BLOCK: tl.constexpr, BLOCK_OTHERS: tl.constexpr,
 ):  # fmt: skip
@@ -93,7 +93,7 @@ def group_advantages_kernel(
 @triton.jit
 def positive_amplification_kernel(
     advantages_ptr, rewards_ptr, group_ids_ptr, amplified_ptr, B,
-    alpha: "fp64", success_threshold: "fp64", success_value: "fp64",
+    alpha: tl.float64, success_threshold: tl.float64, success_value: tl.float64,
     GROUP_MAX: tl.constexpr, SUCCESS_IS_ALPHA: tl.constexpr,
     BLOCK: tl.constexpr, BLOCK_OTHERS: tl.constexpr,
 ):  # fmt: skip

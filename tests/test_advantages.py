@@ -26,7 +26,9 @@ def batch(size, num_groups, seed=0, dtype=torch.float32):
     return rewards, ids
 
 
-@pytest.mark.parametrize(("size", "num_groups"), [(0, 1), (1, 1), (2, 1), (31, 5), (65, 1), (130, 40)])
+@pytest.mark.parametrize(
+    ("size", "num_groups"), [(0, 1), (1, 1), (2, 1), (31, 5), (65, 1), (130, 40)]
+)
 @pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("scale", SCALES)
 def test_group_advantages_matches_reference(cpu_backend, size, num_groups, baseline, scale):
@@ -240,21 +242,46 @@ INF = np.array([0, np.inf, 0], np.float32)
     ("arguments", "options", "error", "message"),
     [
         (([0.0], I), {}, TypeError, r"`rewards` must be a NumPy array or a torch tensor, got list"),
-        ((R.astype(int), I), {}, TypeError, r"`rewards` must have dtype float32 or float64, got int64"),
+        (
+            (R.astype(int), I),
+            {},
+            TypeError,
+            r"`rewards` must have dtype float32 or float64, got int64",
+        ),
         ((R[None], I), {}, ValueError, r"`rewards` must have shape \[B\], got \[1, 3\]"),
         ((R, I[:2]), {}, ValueError, r"`group_ids` must have shape \[B\] = \[3\], got \[2\]"),
         ((R, R), {}, TypeError, r"`group_ids` must have dtype int64 or int32, got float32"),
-        ((R, torch.zeros(3, dtype=torch.int64)), {}, TypeError, r"`group_ids` must be a NumPy array, as `rewards` is, got Tensor"),
-        ((R, I), {"baseline": "median"}, ValueError, r"`baseline` must be one of 'mean', 'leave_one_out', 'none', got 'median'"),
-        ((R, I), {"scale": None}, ValueError, r"`scale` must be one of 'group', 'batch', 'none', got None"),
+        (
+            (R, torch.zeros(3, dtype=torch.int64)),
+            {},
+            TypeError,
+            r"`group_ids` must be a NumPy array, as `rewards` is, got Tensor",
+        ),
+        (
+            (R, I),
+            {"baseline": "median"},
+            ValueError,
+            r"`baseline` must be one of 'mean', 'leave_one_out', 'none', got 'median'",
+        ),
+        (
+            (R, I),
+            {"scale": None},
+            ValueError,
+            r"`scale` must be one of 'group', 'batch', 'none', got None",
+        ),
         ((R, I), {"eps": -1e-9}, ValueError, r"`eps` must be finite and at least 0, got -1e-09"),
-        ((R, I), {"eps": float("nan")}, ValueError, r"`eps` must be finite and at least 0, got nan"),
+        (
+            (R, I),
+            {"eps": float("nan")},
+            ValueError,
+            r"`eps` must be finite and at least 0, got nan",
+        ),
         ((R, I), {"eps": "1"}, TypeError, r"`eps` must be a number, got str"),
         ((R, I), {"unbiased": 1}, TypeError, r"`unbiased` must be True or False, got 1"),
         ((NAN, I), {}, ValueError, r"`rewards` must be finite, got nan at index 2"),
         ((INF, I), {}, ValueError, r"`rewards` must be finite, got inf at index 1"),
     ],
-)  # fmt: skip
+)
 def test_group_advantages_rejects(arguments, options, error, message):
     with pytest.raises(error, match=f"group_advantages: {message}"):
         fastrl.group_advantages(*arguments, **options)
@@ -264,21 +291,66 @@ def test_group_advantages_rejects(arguments, options, error, message):
     ("arguments", "options", "error", "message"),
     [
         ((R, R[:2]), {}, ValueError, r"`rewards` must have shape \[B\] = \[3\], got \[2\]"),
-        ((R, R.astype(np.float64)), {}, TypeError, r"`rewards` must have dtype float32, got float64"),
+        (
+            (R, R.astype(np.float64)),
+            {},
+            TypeError,
+            r"`rewards` must have dtype float32, got float64",
+        ),
         ((I, R), {}, TypeError, r"`advantages` must have dtype float32 or float64, got int64"),
         ((R, R), {"alpha": -1.0}, ValueError, r"`alpha` must be finite and at least 0, got -1.0"),
-        ((R, R), {"alpha": float("nan")}, ValueError, r"`alpha` must be finite and at least 0, got nan"),
-        ((R, R), {"success_threshold": float("inf")}, ValueError, r"`success_threshold` must be finite, got inf"),
-        ((R, R), {"success_threshold": "max"}, ValueError, r"`success_threshold` must be one of 'group_max', got 'max'"),
-        ((R, R), {"success_value": "beta"}, ValueError, r"`success_value` must be one of 'alpha', got 'beta'"),
-        ((R, R), {"success_value": float("nan")}, ValueError, r"`success_value` must be finite, got nan"),
-        ((R, R), {"success_threshold": "group_max"}, ValueError, r"`group_ids` must be given when `success_threshold` is 'group_max', got None"),
-        ((R, R), {"group_ids": I}, ValueError, r"`group_ids` must be None when `success_threshold` is 1.0, got an array"),
-        ((R, R), {"group_ids": I[:2], "success_threshold": "group_max"}, ValueError, r"`group_ids` must have shape \[B\] = \[3\], got \[2\]"),
+        (
+            (R, R),
+            {"alpha": float("nan")},
+            ValueError,
+            r"`alpha` must be finite and at least 0, got nan",
+        ),
+        (
+            (R, R),
+            {"success_threshold": float("inf")},
+            ValueError,
+            r"`success_threshold` must be finite, got inf",
+        ),
+        (
+            (R, R),
+            {"success_threshold": "max"},
+            ValueError,
+            r"`success_threshold` must be one of 'group_max', got 'max'",
+        ),
+        (
+            (R, R),
+            {"success_value": "beta"},
+            ValueError,
+            r"`success_value` must be one of 'alpha', got 'beta'",
+        ),
+        (
+            (R, R),
+            {"success_value": float("nan")},
+            ValueError,
+            r"`success_value` must be finite, got nan",
+        ),
+        (
+            (R, R),
+            {"success_threshold": "group_max"},
+            ValueError,
+            r"`group_ids` must be given when `success_threshold` is 'group_max', got None",
+        ),
+        (
+            (R, R),
+            {"group_ids": I},
+            ValueError,
+            r"`group_ids` must be None when `success_threshold` is 1.0, got an array",
+        ),
+        (
+            (R, R),
+            {"group_ids": I[:2], "success_threshold": "group_max"},
+            ValueError,
+            r"`group_ids` must have shape \[B\] = \[3\], got \[2\]",
+        ),
         ((NAN, R), {}, ValueError, r"`advantages` must be finite, got nan at index 2"),
         ((R, NAN), {}, ValueError, r"`rewards` must be finite, got nan at index 2"),
     ],
-)  # fmt: skip
+)
 def test_positive_amplification_rejects(arguments, options, error, message):
     with pytest.raises(error, match=f"positive_amplification: {message}"):
         fastrl.positive_amplification(*arguments, **options)

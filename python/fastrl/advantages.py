@@ -7,7 +7,16 @@ constants of the loss: nothing here is differentiated.
 import numpy as np
 
 from fastrl import _core
-from fastrl._dispatch import INTEGERS, Arguments, Array, address, backend, contiguous, empty, is_torch
+from fastrl._dispatch import (
+    INTEGERS,
+    Arguments,
+    Array,
+    address,
+    backend,
+    contiguous,
+    empty,
+    is_torch,
+)
 
 _REWARDS = ("float32", "float64")
 _BASELINES = ("mean", "leave_one_out", "none")
@@ -70,9 +79,7 @@ def group_advantages(
     if is_torch(rewards) and backend(rewards) == "triton":
         from fastrl.kernels.advantages import launch_group_advantages
 
-        launch_group_advantages(
-            rewards, group_ids, advantages, baseline, scale, eps, unbiased
-        )
+        launch_group_advantages(rewards, group_ids, advantages, baseline, scale, eps, unbiased)
     else:
         _core.group_advantages(
             address(rewards),

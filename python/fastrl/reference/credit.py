@@ -1,5 +1,6 @@
 """Specification of `fastrl.credit` in NumPy: short, slow, obviously right."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ def pivot_mask(
     action_mask: Any, turn_starts: Any, pivot_turns: Any, *, cu_seqlens: Any = None
 ) -> NDArray[Any]:
     """The action mask without the tokens before the pivot turn."""
-    loss_mask = np.array(action_mask)  # [B, L] or [N]
+    loss_mask = np.asarray(action_mask).copy()  # [B, L] or [N]
     for row, (starts, pivot) in enumerate(zip(turn_starts, pivot_turns, strict=True)):
         if pivot > 0:
             first = 0 if cu_seqlens is None else int(cu_seqlens[row])
@@ -38,7 +39,7 @@ def _sequences(tokens: Any, lengths: Any, cu_seqlens: Any) -> list[list[int]]:
     tokens = np.asarray(tokens)
     if cu_seqlens is not None:
         ends = [int(end) for end in cu_seqlens]
-        return [tokens[a:b].tolist() for a, b in zip(ends, ends[1:], strict=False)]
+        return [tokens[a:b].tolist() for a, b in pairwise(ends)]
     if lengths is None:
         lengths = [tokens.shape[1]] * len(tokens)
     return [row[:length].tolist() for row, length in zip(tokens, lengths, strict=True)]

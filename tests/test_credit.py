@@ -1,0 +1,363 @@
+"""Pivot masks and divergence points against the specification."""
+
+import fastrl
+import numpy as np
+import pytest
+from fastrl.reference import credit as reference
+
+torch = pytest.importorskip("torch")
+
+
+def batch(num_sequences, num_turns, longest, padding, seed=0):
+    """Sequences of any length with up to `num_turns` turns, and one pivot each."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(max(1, longest // 2), longest + 1, num_sequences)
+    starts = np.full((num_sequences, num_turns), padding, np.int32)
+    pivots = np.full(num_sequences, -1, np.int32)
+    for row, length in enumerate(lengths):
+        turns = random.integers(1, min(num_turns, length) + 1)
+        starts[row, :turns] = np.sort(random.choice(length, turns, replace=False))
+        pivots[row] = random.integers(-1, turns)
+    return lengths, torch.tensor(starts), torch.tensor(pivots)
+
+
+def assert_same(actual, expected):
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("padding", [-1, 2000])
+@pytest.mark.parametrize(
+    ("num_sequences", "longest"), [(0, 4), (1, 1), (3, 17), (5, 1024), (7, 2000)]
+)
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8])
+def test_pivot_mask_matches_reference(cpu_backend, num_sequences, longest, padding, dtype):
+    lengths, starts, pivots = batch(num_sequences, 6, longest, padding)
+    random = np.random.default_rng(1)
+    mask = torch.tensor(random.random((num_sequences, longest)) < 0.7).to(dtype)
+    assert_same(fastrl.pivot_mask(mask, starts, pivots), reference.pivot_mask(mask, starts, pivots))
+
+    ends = torch.tensor(np.concatenate([[0], np.cumsum(lengths)]), dtype=torch.int32)
+    packed = torch.tensor(random.random(int(ends[-1])) < 0.7).to(dtype)
+    assert_same(
+        fastrl.pivot_mask(packed, starts, pivots.long(), cu_seqlens=ends),
+        reference.pivot_mask(packed, starts, pivots, cu_seqlens=ends),
+    )
+
+
+def test_pivot_mask_of_numpy_is_numpy():
+    mask = np.ones((2, 6), bool)
+    actual = fastrl.pivot_mask(mask, np.array([[1, 4], [0, -1]]), np.array([1, 0]))
+    assert actual.tolist() == [[False] * 4 + [True] * 2, [True] * 6]
+    assert actual.dtype == bool
+    assert mask.all()  # the input is left alone
+
+
+def test_pivot_mask_without_a_pivot_is_the_action_mask(cpu_backend):
+    mask = torch.tensor([[1, 0, 1, 1], [0, 1, 1, 0]], dtype=torch.uint8)
+    starts = torch.tensor([[2, 3], [1, -1]])
+    assert_same(fastrl.pivot_mask(mask, starts, torch.tensor([-1, 0])), mask)
+
+
+def test_pivot_mask_accepts_strided_views(cpu_backend):
+    mask, starts = torch.ones(8, 4, dtype=torch.bool).t(), torch.tensor([[0, 3]] * 4)
+    pivots = torch.ones(8, dtype=torch.int64)[::2]
+    assert_same(
+        fastrl.pivot_mask(mask, starts, pivots), torch.tensor([[False] * 3 + [True] * 5] * 4)
+    )
+
+
+def test_pivot_mask_on_triton_masks_a_row_whose_pivot_is_no_turn(triton_backend):
+    mask = torch.ones(4, 5, dtype=torch.bool)
+    starts = torch.tensor([[0, 2], [0, -1], [0, 9], [0, 3]])
+    actual = fastrl.pivot_mask(mask, starts, torch.tensor([2, 1, 1, -2]))
+    assert not actual.any()
+
+
+def test_pivot_mask_results_do_not_depend_on_threads():
+    _, starts, pivots = batch(64, 8, 20000, -1)
+    mask = np.random.default_rng(0).random((64, 20000)) < 0.5
+    expected = reference.pivot_mask(mask, starts, pivots)
+    before = fastrl.num_threads()
+    for threads in [1, 2, 3]:
+        fastrl.set_num_threads(threads)
+        actual = fastrl.pivot_mask(mask, starts.numpy(), pivots.numpy())
+        np.testing.assert_array_equal(actual, expected)
+    fastrl.set_num_threads(before)
+
+
+def pairs(num_pairs, longest, dtype, seed=0):
+    """Sequences that part anywhere, continue one another, or are the same."""
+    random = np.random.default_rng(seed)
+    base, retry = [], []
+    for kind in random.integers(0, 4, num_pairs):
+        length = int(random.integers(0, longest + 1))
+        a = random.integers(-(2**31), 2**31, length).astype(dtype)
+        b = a.copy()
+        if kind == 0 and length > 0:
+            b[random.integers(length) :] += 1
+        elif kind == 1:
+            b = a[: random.integers(length + 1)]
+        elif kind == 2:
+            a = a[: random.integers(length + 1)]
+        base.append(a)
+        retry.append(b)
+    return base, retry
+
+
+def padded(sequences, dtype):
+    rows = np.full((len(sequences), max([len(s) for s in sequences], default=0) + 1), 7, dtype)
+    for row, sequence in zip(rows, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return torch.tensor(rows), torch.tensor([len(s) for s in sequences], dtype=torch.int32)
+
+
+def packed(sequences, dtype):
+    ends = np.cumsum([0, *map(len, sequences)]).astype(np.int32)
+    return torch.tensor(np.concatenate([np.zeros(0, dtype), *sequences])), torch.tensor(ends)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize(("num_pairs", "longest"), [(0, 5), (1, 0), (12, 3), (24, 2500)])
+def test_divergence_points_match_reference(cpu_backend, num_pairs, longest, dtype):
+    base, retry = pairs(num_pairs, longest, dtype)
+    (base_rows, base_lengths), (retry_rows, retry_lengths) = (
+        padded(base, dtype),
+        padded(retry, dtype),
+    )
+    expected = reference.divergence_points(
+        base_rows, retry_rows, base_lengths=base_lengths, retry_lengths=retry_lengths
+    )
+    assert_same(
+        fastrl.divergence_points(
+            base_rows, retry_rows, base_lengths=base_lengths, retry_lengths=retry_lengths
+        ),
+        expected,
+    )
+    (base_tokens, base_ends), (retry_tokens, retry_ends) = packed(base, dtype), packed(retry, dtype)
+    options = {"base_cu_seqlens": base_ends, "retry_cu_seqlens": retry_ends}
+    assert_same(fastrl.divergence_points(base_tokens, retry_tokens, **options), expected)
+    assert_same(reference.divergence_points(base_tokens, retry_tokens, **options), expected)
+
+
+@pytest.mark.parametrize("position", [0, 1, 255, 256, 257, 511, 1023, 1024, 1299])
+def test_divergence_points_at_every_block_edge(cpu_backend, position):
+    base = torch.arange(1300)[None]
+    retry = base.clone()
+    retry[0, position] = -1
+    assert fastrl.divergence_points(base, retry).tolist() == [position]
+
+
+def test_divergence_points_of_a_prefix_and_of_equals(cpu_backend):
+    a, b = torch.tensor([[1, 2, 3]]), torch.tensor([[1, 2, 3, 4]])
+    assert fastrl.divergence_points(a, b).tolist() == [3]
+    assert fastrl.divergence_points(b, a).tolist() == [3]
+    assert fastrl.divergence_points(a, a).tolist() == [-1]
+    assert fastrl.divergence_points(a[:, :0], a[:, :0]).tolist() == [-1]
+
+
+def test_divergence_points_serve_as_pivots():
+    base = np.array([[5, 6, 7, 8], [5, 6, 7, 8], [1, 2, 3, 4]])
+    retry = np.array([[5, 6, 9, 9], [5, 6, 7, 8], [2, 2, 3, 4]])
+    points = fastrl.divergence_points(base, retry)
+    starts = np.stack([np.zeros_like(points), points], axis=1)
+    pivots = np.where(points < 0, -1, 1)
+    actual = fastrl.pivot_mask(np.ones((3, 4), bool), starts, pivots)
+    assert actual.tolist() == [[False, False, True, True], [True] * 4, [True] * 4]
+
+
+MASK = np.ones((2, 6), bool)
+STARTS = np.array([[0, 3], [1, -1]], np.int32)
+PIVOTS = np.array([1, 0], np.int32)
+ENDS = np.array([0, 6, 12], np.int32)
+
+
+def starts_with(*row):
+    return np.array([row, [1, -1]], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        (
+            (MASK.astype(np.float32), STARTS, PIVOTS),
+            {},
+            TypeError,
+            r"`action_mask` must have dtype bool or uint8, got float32",
+        ),
+        (
+            (MASK[0], STARTS, PIVOTS),
+            {},
+            ValueError,
+            r"`action_mask` must have shape \[B, L\], got \[6\]",
+        ),
+        (
+            (MASK, STARTS[:1], PIVOTS),
+            {},
+            ValueError,
+            r"`turn_starts` must have shape \[B, K\] = \[2, K\], got \[1, 2\]",
+        ),
+        (
+            (MASK, STARTS, PIVOTS[:1]),
+            {},
+            ValueError,
+            r"`pivot_turns` must have shape \[B\] = \[2\], got \[1\]",
+        ),
+        (
+            (MASK, STARTS.astype(np.int16), PIVOTS),
+            {},
+            TypeError,
+            r"`turn_starts` must have dtype int64 or int32, got int16",
+        ),
+        (
+            (MASK, STARTS, torch.tensor(PIVOTS)),
+            {},
+            TypeError,
+            r"`pivot_turns` must be a NumPy array, as `action_mask` is, got Tensor",
+        ),
+        (
+            (MASK, STARTS, np.array([2, 0])),
+            {},
+            ValueError,
+            r"`pivot_turns` must be -1 \(no pivot\) or one of the turns .* \(row 0 has 2\), got 2",
+        ),
+        (
+            (MASK, STARTS, np.array([0, 1])),
+            {},
+            ValueError,
+            r"`pivot_turns` must be .* \(row 1 has 1\), got 1",
+        ),
+        ((MASK, STARTS, np.array([-2, 0])), {}, ValueError, r"`pivot_turns` must be .*, got -2"),
+        (
+            (MASK, starts_with(3, 2), PIVOTS),
+            {},
+            ValueError,
+            r"`turn_starts` must not decrease along a row, .*, got 2 after 3 in row 0",
+        ),
+        (
+            (MASK, starts_with(-1, 2), PIVOTS),
+            {},
+            ValueError,
+            r"`turn_starts` must .*, padding last, got 2 after -1 in row 0",
+        ),
+        (
+            (MASK.ravel(), STARTS, PIVOTS),
+            {"cu_seqlens": ENDS[:2]},
+            ValueError,
+            r"`cu_seqlens` must have shape \[3\], got \[2\]",
+        ),
+        (
+            (MASK, STARTS, PIVOTS),
+            {"cu_seqlens": ENDS},
+            ValueError,
+            r"`action_mask` must have shape \[N\], got \[2, 6\]",
+        ),
+        (
+            (MASK.ravel(), STARTS, PIVOTS),
+            {"cu_seqlens": ENDS + 1},
+            ValueError,
+            r"`cu_seqlens` must go from 0 to 12 without .*, got 1 at index 0",
+        ),
+        (
+            (MASK.ravel(), STARTS, PIVOTS),
+            {"cu_seqlens": np.array([0, 13, 12])},
+            ValueError,
+            r"`cu_seqlens` must .*, got 12 after 13 at index 2",
+        ),
+        (
+            (MASK.ravel(), STARTS, PIVOTS),
+            {"cu_seqlens": np.array([0, 6, 11])},
+            ValueError,
+            r"`cu_seqlens` must .*, got 11 at the end",
+        ),
+    ],
+)
+def test_pivot_mask_rejects(arguments, options, error, message):
+    with pytest.raises(error, match=f"pivot_mask: {message}"):
+        fastrl.pivot_mask(*arguments, **options)
+
+
+IDS = np.arange(6).reshape(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        (
+            (IDS.astype(float), IDS),
+            {},
+            TypeError,
+            r"`base` must have dtype int64 or int32, got float64",
+        ),
+        ((IDS, IDS.astype(np.int32)), {}, TypeError, r"`retry` must have dtype int64, got int32"),
+        (
+            (IDS, IDS[:1]),
+            {},
+            ValueError,
+            r"`retry` must have shape \[B, M\] = \[2, M\], got \[1, 3\]",
+        ),
+        ((IDS[0], IDS), {}, ValueError, r"`base` must have shape \[B, L\], got \[3\]"),
+        (
+            (IDS, IDS),
+            {"base_lengths": np.array([1])},
+            ValueError,
+            r"`base_lengths` must have shape \[B\] = \[2\], got \[1\]",
+        ),
+        (
+            (IDS, IDS),
+            {"base_lengths": np.array([1, 4])},
+            ValueError,
+            r"`base_lengths` must be from 0 to 3, got 4 at index 1",
+        ),
+        (
+            (IDS, IDS),
+            {"retry_lengths": np.array([-1, 0])},
+            ValueError,
+            r"`retry_lengths` must be from 0 to 3, got -1 at index 0",
+        ),
+        (
+            (IDS[0], IDS[0]),
+            {"base_cu_seqlens": np.array([0, 3])},
+            ValueError,
+            r"`retry_cu_seqlens` must be given, as `base_cu_seqlens` is, got None",
+        ),
+        (
+            (IDS, IDS),
+            {"retry_cu_seqlens": np.array([0, 3])},
+            ValueError,
+            r"`retry_cu_seqlens` must be None, as `base_cu_seqlens` is, got an",
+        ),
+        (
+            (IDS[0], IDS[0]),
+            {"base_cu_seqlens": np.array([0, 3]), "retry_cu_seqlens": np.array([0, 1, 3])},
+            ValueError,
+            r"`retry_cu_seqlens` must have shape \[2\], got \[3\]",
+        ),
+        (
+            (IDS[0], IDS[0]),
+            {"base_cu_seqlens": np.zeros(0, np.int64), "retry_cu_seqlens": np.array([0])},
+            ValueError,
+            r"`base_cu_seqlens` must have shape \[B \+ 1\], got \[0\]",
+        ),
+        (
+            (IDS[0], IDS[0]),
+            {"base_cu_seqlens": np.array([0, 3]), "retry_cu_seqlens": np.array([0, 2])},
+            ValueError,
+            r"`retry_cu_seqlens` must go from 0 to 3 without decreasing, got 2 at the end",
+        ),
+        (
+            (IDS[0], IDS[0]),
+            {
+                "base_cu_seqlens": np.array([0, 3]),
+                "retry_cu_seqlens": np.array([0, 3]),
+                "base_lengths": np.array([3]),
+            },
+            ValueError,
+            r"`base_lengths` must be None for packed sequences, got an array",
+        ),
+    ],
+)
+def test_divergence_points_rejects(arguments, options, error, message):
+    with pytest.raises(error, match=f"divergence_points: {message}"):
+        fastrl.divergence_points(*arguments, **options)
