@@ -31,4 +31,6 @@ def assert_close(actual, reference, naive=None, *, dtype=None, what="result"):
     bound = 2 * epsilon * np.abs(reference[~infinite]).max(initial=0.0)
     if naive is not None:
         bound += 2 * np.abs(as_float64(naive) - reference)[~infinite].max(initial=0.0)
-    assert error <= bound, f"{what}: error {error:.3g} is {error / max(bound, 1e-300):.2f} × {bound:.3g}"
+    assert error <= bound, (
+        f"{what}: error {error:.3g} is {error / max(bound, 1e-300):.2f} × {bound:.3g}"
+    )
