@@ -1,7 +1,9 @@
 """What is promised of the package as a whole: its names, its imports, its stub, its version."""
 
+import ast
 import importlib.metadata
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +17,6 @@ PUBLIC_NAMES = {"__version__", "num_threads", "set_num_threads"}
 
 
 def run_python(code, **environment):
-    import os
-
     return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -67,6 +67,18 @@ def test_stub_of_the_native_module_is_up_to_date(tmp_path):
     subprocess.run(command, check=True)
     committed = ROOT / "python" / "fastrl" / "_core.pyi"
     assert committed.read_text() == fresh.read_text(), "run `make stubs`"
+
+
+def test_kernels_import_triton_and_each_other_only():
+    for path in (ROOT / "kernels").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            else:
+                continue
+            assert all(m.startswith(("triton", "fastrl.kernels")) for m in modules), path
 
 
 @pytest.mark.parametrize("threads", ["0", "two", "4000"])
