@@ -17,5 +17,6 @@ T* pointer(std::uintptr_t address) {
 }
 
 void bind_build(nb::module_& m);
+void bind_policy_losses(nb::module_& m);
 
 }  // namespace fastrl::python

@@ -9,7 +9,11 @@ from typing import Any
 from fastrl._core import num_threads, set_num_threads
 
 # Where each public name lives; the module is imported at the first use of the name.
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "PolicyLoss": "policy_losses",
+    "PolicyLossSpec": "policy_losses",
+    "policy_loss": "policy_losses",
+}
 
 __all__ = ["__version__", "num_threads", "set_num_threads", *_HOMES]
 

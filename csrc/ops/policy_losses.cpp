@@ -1,0 +1,415 @@
+#include "ops/policy_losses.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include "core/check.h"
+#include "core/exponential.h"
+#include "core/instruction_set.h"
+#include "core/thread_pool.h"
+
+namespace fastrl {
+namespace {
+
+// --- The choices. A row of a table is all that the rest of this file knows of one. ---
+
+struct Token {
+  float log_prob;
+  float ratio;  // π / π_old, or 1
+  float advantage;
+};
+
+struct SurrogateTerm {
+  float loss;
+  float gradient;  // in log_prob, the ratio's own derivative included
+  bool clipped_low = false;
+  bool clipped_high = false;
+};
+
+FASTRL_INLINE SurrogateTerm surrogate_reinforce(Token token, const PolicyLossParameters&) {
+  const float gradient = -token.ratio * token.advantage;
+  return {gradient * token.log_prob, gradient};
+}
+
+FASTRL_INLINE SurrogateTerm surrogate_opmd(Token token, const PolicyLossParameters& parameters) {
+  const float gradient = -token.ratio * token.advantage / (1.0f + parameters.opmd_tau);
+  return {gradient * token.log_prob, gradient};
+}
+
+FASTRL_INLINE SurrogateTerm surrogate_ppo(Token token, const PolicyLossParameters& parameters) {
+  const float low = 1.0f - parameters.clip_low;
+  const float high = 1.0f + parameters.clip_high;
+  const float above = token.ratio < low ? low : token.ratio;
+  const float clipped = above > high ? high : above;
+  const float free_gain = token.ratio * token.advantage;
+  const float clipped_gain = clipped * token.advantage;
+  const bool clipped_low = (token.advantage < 0.0f) & (token.ratio < low);
+  const bool clipped_high = (token.advantage > 0.0f) & (token.ratio > high);
+  return {clipped_gain < free_gain ? -clipped_gain : -free_gain,
+          clipped_low | clipped_high ? 0.0f : -free_gain, clipped_low, clipped_high};
+}
+
+struct Surrogate {
+  std::string_view name;
+  SurrogateTerm (*term)(Token, const PolicyLossParameters&);
+};
+
+constexpr std::array kSurrogates = std::to_array<Surrogate>({
+    {"reinforce", surrogate_reinforce},
+    {"opmd", surrogate_opmd},
+    {"ppo", surrogate_ppo},
+});
+
+struct KlTerm {
+  float value;
+  float gradient;  // in d = log π − log π_ref
+};
+
+FASTRL_INLINE KlTerm kl_none(float) { return {0.0f, 0.0f}; }
+
+FASTRL_INLINE KlTerm kl_k1(float d) { return {d, 1.0f}; }
+
+FASTRL_INLINE KlTerm kl_k2(float d) { return {0.5f * d * d, d}; }
+
+FASTRL_INLINE KlTerm kl_k3(float d) {
+  const float minus_one = exponential(-d).minus_one;
+  return {minus_one + d, -minus_one};
+}
+
+struct KlEstimator {
+  std::string_view name;
+  KlTerm (*term)(float);
+};
+
+constexpr std::array kKlEstimators = std::to_array<KlEstimator>({
+    {"none", kl_none},
+    {"k1", kl_k1},
+    {"k2", kl_k2},
+    {"k3", kl_k3},
+});
+
+struct Ratio {
+  std::string_view name;
+  bool importance;  // the surrogate sees π / π_old rather than 1
+};
+
+constexpr std::array kRatios = std::to_array<Ratio>({
+    {"none", false},
+    {"token", true},
+});
+
+// --- One block of tokens: gathered, evaluated and summed up while it is in the L1 cache. ---
+
+constexpr std::int64_t kBlock = 256;
+constexpr std::int64_t kChunk = 64 * kBlock;
+constexpr std::int64_t kLanes = 16;
+constexpr auto kNum = static_cast<std::size_t>(kNumPolicyLossStatistics);
+
+using Row = std::array<float, kBlock>;
+
+struct Block {
+  alignas(64) Row keep;  // 1 where the token counts, else 0; the rows below are 0 there
+  Row weight;
+  Row log_prob;
+  Row log_ratio;           // to the old policy
+  Row behavior_log_ratio;  // to the sampler
+  Row ref_log_ratio;       // to the KL reference
+  Row advantage;
+  Row entropy;
+  Row gradient;
+  std::array<Row, kNum> terms;
+};
+
+// One accumulator per lane: the order of the sum is fixed, and it vectorizes.
+struct alignas(64) Sums {
+  std::array<std::array<double, kLanes>, kNum> lanes{};
+};
+
+FASTRL_INLINE void load(const float* x, const Row& keep, std::int64_t count, Row& out) {
+  for (std::int64_t k = 0; k < count; ++k) {
+    const float value = x[k];
+    out[k] = keep[k] != 0.0f ? value : 0.0f;
+  }
+  std::fill(out.begin() + count, out.end(), 0.0f);
+}
+
+// log π − log of the other policy, 0 where there is none.
+FASTRL_INLINE void load_log_ratio(const float* x, const Block& block, std::int64_t count,
+                                  Row& out) {
+  if (x == nullptr) {
+    out.fill(0.0f);
+    return;
+  }
+  load(x, block.keep, count, out);
+  for (std::int64_t k = 0; k < kBlock; ++k) out[k] = block.log_prob[k] - out[k];
+}
+
+// Tokens [begin, begin + count). Values that the caller has already spread over the block (weights
+// and advantages that belong to sequences) are only masked.
+FASTRL_INLINE void load_block(const PolicyLossInputs& in, std::int64_t begin, std::int64_t count,
+                              Block& block) {
+  for (std::int64_t k = 0; k < count; ++k) block.keep[k] = in.mask[begin + k] != 0 ? 1.0f : 0.0f;
+  std::fill(block.keep.begin() + count, block.keep.end(), 0.0f);
+  const auto at = [begin](const float* x) { return x == nullptr ? nullptr : x + begin; };
+  load(at(in.log_probs), block.keep, count, block.log_prob);
+  load_log_ratio(at(in.old_log_probs), block, count, block.log_ratio);
+  load_log_ratio(at(in.behavior_log_probs), block, count, block.behavior_log_ratio);
+  load_log_ratio(at(in.ref_log_probs), block, count, block.ref_log_ratio);
+  load(in.advantages_per_token ? at(in.advantages) : block.advantage.data(), block.keep, count,
+       block.advantage);
+  load(block.weight.data(), block.keep, count, block.weight);
+  if (in.entropies == nullptr) {
+    block.entropy.fill(0.0f);
+  } else {
+    load(at(in.entropies), block.keep, count, block.entropy);
+  }
+  auto& behavior = block.terms[kKlToBehavior];
+  behavior.fill(0.0f);
+  if (in.behavior_log_probs != nullptr) {
+    for (std::int64_t k = 0; k < kBlock; ++k) {
+      const float d = block.behavior_log_ratio[k];
+      behavior[k] = exponential(d).minus_one - d;
+    }
+  }
+}
+
+template <std::size_t R, std::size_t S, std::size_t K>
+FASTRL_INLINE void evaluate_block(Block& block, const PolicyLossParameters& parameters) {
+  for (std::int64_t k = 0; k < kBlock; ++k) {
+    const float keep = block.keep[k];
+    const float weight = block.weight[k];
+    const Exponential ratio = exponential(block.log_ratio[k]);
+    const Token token{block.log_prob[k], kRatios[R].importance ? ratio.value : 1.0f,
+                      block.advantage[k]};
+    const SurrogateTerm surrogate = kSurrogates[S].term(token, parameters);
+    const KlTerm kl = kKlEstimators[K].term(block.ref_log_ratio[k]);
+    const float total =
+        surrogate.loss + parameters.kl_coef * kl.value - parameters.entropy_coef * block.entropy[k];
+    const float gradient = weight * (surrogate.gradient + parameters.kl_coef * kl.gradient);
+    block.gradient[k] = keep != 0.0f ? gradient : 0.0f;
+    block.terms[kLoss][k] = weight * total;
+    block.terms[kPolicyLoss][k] = weight * surrogate.loss;
+    block.terms[kTokens][k] = keep;
+    block.terms[kAdvantage][k] = token.advantage;
+    block.terms[kRatio][k] = keep * ratio.value;
+    block.terms[kClippedLow][k] = surrogate.clipped_low ? keep : 0.0f;
+    block.terms[kClippedHigh][k] = surrogate.clipped_high ? keep : 0.0f;
+    block.terms[kKlToOld][k] = ratio.minus_one - block.log_ratio[k];
+    block.terms[kKlToRef][k] = kl.value;
+    block.terms[kEntropy][k] = block.entropy[k];
+  }
+}
+
+FASTRL_INLINE void add_block(const Block& block, Sums& sums) {
+  for (std::size_t i = 0; i < kNum; ++i) {
+    for (std::int64_t k = 0; k < kBlock; k += kLanes) {
+      for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+        sums.lanes[i][lane] += static_cast<double>(block.terms[i][k + lane]);
+      }
+    }
+  }
+}
+
+// --- Each of these functions in the form for this processor, chosen once. ---
+
+template <auto Body>
+struct Compiled;
+
+template <typename... Args, void (*Body)(Args...)>
+struct Compiled<Body> {
+  static void portable(Args... args) { Body(args...); }
+  FASTRL_TARGET_V3 static void v3(Args... args) { Body(args...); }
+  FASTRL_TARGET_V4 static void v4(Args... args) { Body(args...); }
+
+  static auto for_this_processor() {
+    switch (instruction_set()) {
+      case InstructionSet::kX86V4:
+        return v4;
+      case InstructionSet::kX86V3:
+        return v3;
+      case InstructionSet::kPortable:
+        break;
+    }
+    return portable;
+  }
+};
+
+using Evaluate = void (*)(Block&, const PolicyLossParameters&);
+
+// The product of the three tables: row (r · |surrogates| + s) · |estimators| + k.
+template <std::size_t... I>
+Evaluate evaluate_row(std::size_t row, std::index_sequence<I...>) {
+  constexpr std::size_t s = kSurrogates.size();
+  constexpr std::size_t k = kKlEstimators.size();
+  static const std::array<Evaluate, sizeof...(I)> product = {
+      Compiled<&evaluate_block<I / k / s, I / k % s, I % k>>::for_this_processor()...};
+  return product[row];
+}
+
+template <typename Table>
+std::size_t find(const Table& table, const char* argument, std::string_view name) {
+  std::string names;
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    if (table[i].name == name) return i;
+    names += concat(i == 0 ? "'" : ", '", table[i].name, "'");
+  }
+  fail_value("policy_loss", argument, "be one of " + names, concat("'", name, "'"));
+}
+
+Evaluate find_evaluate(const PolicyLossOptions& options) {
+  const std::size_t r = find(kRatios, "ratio", options.ratio);
+  const std::size_t s = find(kSurrogates, "surrogate", options.surrogate);
+  const std::size_t k = find(kKlEstimators, "kl", options.kl);
+  constexpr std::size_t rows = kRatios.size() * kSurrogates.size() * kKlEstimators.size();
+  return evaluate_row((r * kSurrogates.size() + s) * kKlEstimators.size() + k,
+                      std::make_index_sequence<rows>{});
+}
+
+// --- Sequences: where they begin, and what belongs to a whole one. ---
+
+class Sequences {
+ public:
+  explicit Sequences(const PolicyLossInputs& in)
+      : cu_seqlens_(in.cu_seqlens),
+        num_tokens_(in.num_tokens),
+        size_(in.num_sequences),
+        length_(in.num_sequences == 0 ? 0 : in.num_tokens / in.num_sequences) {
+    if (cu_seqlens_ != nullptr) check_partition();
+  }
+
+  std::int64_t begin(std::int64_t i) const {
+    return cu_seqlens_ != nullptr ? cu_seqlens_[i] : i * length_;
+  }
+
+  // The sequence that holds token t.
+  std::int64_t of(std::int64_t t) const {
+    if (cu_seqlens_ == nullptr) return t / length_;
+    return std::upper_bound(cu_seqlens_, cu_seqlens_ + size_ + 1, t) - cu_seqlens_ - 1;
+  }
+
+ private:
+  void check_partition() const {
+    const char* rule = "start at 0, never decrease and end at N = ";
+    const auto fail = [&](const auto&... actual) {
+      fail_value("policy_loss", "cu_seqlens", concat(rule, num_tokens_), concat(actual...));
+    };
+    if (cu_seqlens_[0] != 0) fail(cu_seqlens_[0], " at its start");
+    for (std::int64_t i = 0; i < size_; ++i) {
+      if (cu_seqlens_[i + 1] < cu_seqlens_[i]) {
+        fail(cu_seqlens_[i + 1], " after ", cu_seqlens_[i], " at index ", i + 1);
+      }
+    }
+    if (cu_seqlens_[size_] != num_tokens_) fail(cu_seqlens_[size_], " at its end");
+  }
+
+  const std::int32_t* cu_seqlens_;
+  std::int64_t num_tokens_;
+  std::int64_t size_;
+  std::int64_t length_;
+};
+
+std::vector<float> inverse_token_counts(const PolicyLossInputs& in, const Sequences& sequences) {
+  std::vector<float> inverse(static_cast<std::size_t>(in.num_sequences));
+  const std::int64_t mean_length = in.num_tokens / std::max<std::int64_t>(in.num_sequences, 1);
+  const std::int64_t grain = std::max<std::int64_t>(1, kChunk / (mean_length + 1));
+  parallel_for(in.num_sequences, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::uint8_t* first = in.mask + sequences.begin(i);
+      const std::uint8_t* last = in.mask + sequences.begin(i + 1);
+      const auto count = (last - first) - std::count(first, last, std::uint8_t{0});
+      inverse[static_cast<std::size_t>(i)] =
+          static_cast<float>(1.0 / static_cast<double>(std::max<std::int64_t>(count, 1)));
+    }
+  });
+  return inverse;
+}
+
+// Spreads per-sequence advantages and weights over a block, token by token.
+void spread(const PolicyLossInputs& in, const Sequences& sequences,
+            const std::vector<float>& inverse_counts, std::int64_t begin, std::int64_t count,
+            Block& block) {
+  if (inverse_counts.empty()) block.weight.fill(1.0f);
+  if (inverse_counts.empty() && in.advantages_per_token) return;
+  const std::int64_t end = begin + count;
+  std::int64_t i = sequences.of(begin);
+  for (std::int64_t t = begin; t < end; ++i) {
+    const std::int64_t stop = std::min(end, sequences.begin(i + 1));
+    const auto fill = [&](Row& row, float value) {
+      std::fill(row.begin() + (t - begin), row.begin() + (stop - begin), value);
+    };
+    if (!in.advantages_per_token) fill(block.advantage, in.advantages[i]);
+    if (!inverse_counts.empty()) fill(block.weight, inverse_counts[static_cast<std::size_t>(i)]);
+    t = stop;
+  }
+}
+
+void finish(const std::vector<Sums>& chunks, const PolicyLossOptions& options,
+            const PolicyLossOutputs& outputs) {
+  std::array<double, kNum> sums{};
+  for (const Sums& chunk : chunks) {
+    for (std::size_t i = 0; i < kNum; ++i) {
+      for (const double lane : chunk.lanes[i]) sums[i] += lane;
+    }
+  }
+  const double tokens = sums[kTokens];
+  const double denominator = options.denominator * (options.count_tokens ? tokens : 1.0);
+  const double scale = denominator > 0.0 ? 1.0 / denominator : 0.0;
+  *outputs.scale = static_cast<float>(scale);
+  for (std::size_t i = 0; i < kNum; ++i) {
+    const double mean = sums[i] / std::max(tokens, 1.0);
+    const bool weighted = i == kLoss || i == kPolicyLoss;
+    outputs.statistics[i] = static_cast<float>(weighted ? sums[i] * scale : mean);
+  }
+  outputs.statistics[kTokens] = static_cast<float>(tokens);
+  *outputs.loss = outputs.statistics[kLoss];
+}
+
+template <typename Table>
+std::vector<std::string_view> names(const Table& table) {
+  std::vector<std::string_view> all;
+  for (const auto& row : table) all.push_back(row.name);
+  return all;
+}
+
+}  // namespace
+
+void policy_loss(const PolicyLossInputs& inputs, const PolicyLossOptions& options,
+                 const PolicyLossOutputs& outputs) {
+  const Evaluate evaluate = find_evaluate(options);
+  static const auto load_tokens = Compiled<&load_block>::for_this_processor();
+  static const auto add_tokens = Compiled<&add_block>::for_this_processor();
+  const Sequences sequences(inputs);
+  const std::vector<float> inverse_counts =
+      options.mean_over_sequence ? inverse_token_counts(inputs, sequences) : std::vector<float>{};
+  const PolicyLossParameters& parameters = options.parameters;
+  std::vector<Sums> chunks(static_cast<std::size_t>((inputs.num_tokens + kChunk - 1) / kChunk));
+  parallel_for(inputs.num_tokens, kChunk, [&](std::int64_t chunk_begin, std::int64_t chunk_end) {
+    Block block;
+    Sums& sums = chunks[static_cast<std::size_t>(chunk_begin / kChunk)];
+    for (std::int64_t begin = chunk_begin; begin < chunk_end; begin += kBlock) {
+      const std::int64_t count = std::min(kBlock, chunk_end - begin);
+      spread(inputs, sequences, inverse_counts, begin, count, block);
+      load_tokens(inputs, begin, count, block);
+      evaluate(block, parameters);
+      add_tokens(block, sums);
+      if (outputs.log_prob_gradients != nullptr) {
+        std::copy_n(block.gradient.begin(), count, outputs.log_prob_gradients + begin);
+      }
+      if (outputs.entropy_gradients != nullptr) {
+        for (std::int64_t k = 0; k < count; ++k) {
+          outputs.entropy_gradients[begin + k] = -parameters.entropy_coef * block.weight[k];
+        }
+      }
+    }
+  });
+  finish(chunks, options, outputs);
+}
+
+std::vector<std::string_view> policy_loss_ratios() { return names(kRatios); }
+std::vector<std::string_view> policy_loss_surrogates() { return names(kSurrogates); }
+std::vector<std::string_view> policy_loss_kl_estimators() { return names(kKlEstimators); }
+
+}  // namespace fastrl
