@@ -24,10 +24,16 @@ struct Token {
 
 struct SurrogateTerm {
   float loss;
-  float gradient;  // in log_prob, the ratio's own derivative included
-  bool clipped_low = false;
-  bool clipped_high = false;
+  float gradient;            // in log_prob, the ratio's own derivative included
+  float clipped_low = 0.0f;  // 1 where a clip took the gradient away
+  float clipped_high = 0.0f;
 };
+
+// 1 where both hold, else 0. GCC 12 does not vectorize a loop that combines bools.
+FASTRL_INLINE float both(bool a, bool b) {
+  const float first = a ? 1.0f : 0.0f;
+  return b ? first : 0.0f;
+}
 
 FASTRL_INLINE SurrogateTerm surrogate_reinforce(Token token, const PolicyLossParameters&) {
   const float gradient = -token.ratio * token.advantage;
@@ -46,10 +52,10 @@ FASTRL_INLINE SurrogateTerm surrogate_ppo(Token token, const PolicyLossParameter
   const float clipped = above > high ? high : above;
   const float free_gain = token.ratio * token.advantage;
   const float clipped_gain = clipped * token.advantage;
-  const bool clipped_low = (token.advantage < 0.0f) & (token.ratio < low);
-  const bool clipped_high = (token.advantage > 0.0f) & (token.ratio > high);
+  const float clipped_low = both(token.advantage < 0.0f, token.ratio < low);
+  const float clipped_high = both(token.advantage > 0.0f, token.ratio > high);
   return {clipped_gain < free_gain ? -clipped_gain : -free_gain,
-          clipped_low | clipped_high ? 0.0f : -free_gain, clipped_low, clipped_high};
+          clipped_low + clipped_high > 0.0f ? 0.0f : -free_gain, clipped_low, clipped_high};
 }
 
 struct Surrogate {
@@ -108,7 +114,8 @@ constexpr std::int64_t kChunk = 64 * kBlock;
 constexpr std::int64_t kLanes = 16;
 constexpr auto kNum = static_cast<std::size_t>(kNumPolicyLossStatistics);
 
-using Row = std::array<float, kBlock>;
+// Plain arrays: GCC 12 does not vectorize over std::array members.
+using Row = float[kBlock];
 
 struct Block {
   alignas(64) Row keep;  // 1 where the token counts, else 0; the rows below are 0 there
@@ -120,12 +127,12 @@ struct Block {
   Row advantage;
   Row entropy;
   Row gradient;
-  std::array<Row, kNum> terms;
+  Row terms[kNum];
 };
 
 // One accumulator per lane: the order of the sum is fixed, and it vectorizes.
 struct alignas(64) Sums {
-  std::array<std::array<double, kLanes>, kNum> lanes{};
+  double lanes[kNum][kLanes] = {};
 };
 
 FASTRL_INLINE void load(const float* x, const Row& keep, std::int64_t count, Row& out) {
@@ -133,14 +140,14 @@ FASTRL_INLINE void load(const float* x, const Row& keep, std::int64_t count, Row
     const float value = x[k];
     out[k] = keep[k] != 0.0f ? value : 0.0f;
   }
-  std::fill(out.begin() + count, out.end(), 0.0f);
+  std::fill(out + count, out + kBlock, 0.0f);
 }
 
 // log π − log of the other policy, 0 where there is none.
 FASTRL_INLINE void load_log_ratio(const float* x, const Block& block, std::int64_t count,
                                   Row& out) {
   if (x == nullptr) {
-    out.fill(0.0f);
+    std::fill_n(out, kBlock, 0.0f);
     return;
   }
   load(x, block.keep, count, out);
@@ -152,22 +159,22 @@ FASTRL_INLINE void load_log_ratio(const float* x, const Block& block, std::int64
 FASTRL_INLINE void load_block(const PolicyLossInputs& in, std::int64_t begin, std::int64_t count,
                               Block& block) {
   for (std::int64_t k = 0; k < count; ++k) block.keep[k] = in.mask[begin + k] != 0 ? 1.0f : 0.0f;
-  std::fill(block.keep.begin() + count, block.keep.end(), 0.0f);
+  std::fill(block.keep + count, block.keep + kBlock, 0.0f);
   const auto at = [begin](const float* x) { return x == nullptr ? nullptr : x + begin; };
   load(at(in.log_probs), block.keep, count, block.log_prob);
   load_log_ratio(at(in.old_log_probs), block, count, block.log_ratio);
   load_log_ratio(at(in.behavior_log_probs), block, count, block.behavior_log_ratio);
   load_log_ratio(at(in.ref_log_probs), block, count, block.ref_log_ratio);
-  load(in.advantages_per_token ? at(in.advantages) : block.advantage.data(), block.keep, count,
+  load(in.advantages_per_token ? at(in.advantages) : block.advantage, block.keep, count,
        block.advantage);
-  load(block.weight.data(), block.keep, count, block.weight);
+  load(block.weight, block.keep, count, block.weight);
   if (in.entropies == nullptr) {
-    block.entropy.fill(0.0f);
+    std::fill_n(block.entropy, kBlock, 0.0f);
   } else {
     load(at(in.entropies), block.keep, count, block.entropy);
   }
-  auto& behavior = block.terms[kKlToBehavior];
-  behavior.fill(0.0f);
+  Row& behavior = block.terms[kKlToBehavior];
+  std::fill_n(behavior, kBlock, 0.0f);
   if (in.behavior_log_probs != nullptr) {
     for (std::int64_t k = 0; k < kBlock; ++k) {
       const float d = block.behavior_log_ratio[k];
@@ -177,7 +184,8 @@ FASTRL_INLINE void load_block(const PolicyLossInputs& in, std::int64_t begin, st
 }
 
 template <std::size_t R, std::size_t S, std::size_t K>
-FASTRL_INLINE void evaluate_block(Block& block, const PolicyLossParameters& parameters) {
+FASTRL_INLINE void evaluate_block(Block& block, const PolicyLossParameters& options) {
+  const PolicyLossParameters parameters = options;  // a copy, which no store can change
   for (std::int64_t k = 0; k < kBlock; ++k) {
     const float keep = block.keep[k];
     const float weight = block.weight[k];
@@ -195,8 +203,8 @@ FASTRL_INLINE void evaluate_block(Block& block, const PolicyLossParameters& para
     block.terms[kTokens][k] = keep;
     block.terms[kAdvantage][k] = token.advantage;
     block.terms[kRatio][k] = keep * ratio.value;
-    block.terms[kClippedLow][k] = surrogate.clipped_low ? keep : 0.0f;
-    block.terms[kClippedHigh][k] = surrogate.clipped_high ? keep : 0.0f;
+    block.terms[kClippedLow][k] = keep * surrogate.clipped_low;
+    block.terms[kClippedHigh][k] = keep * surrogate.clipped_high;
     block.terms[kKlToOld][k] = ratio.minus_one - block.log_ratio[k];
     block.terms[kKlToRef][k] = kl.value;
     block.terms[kEntropy][k] = block.entropy[k];
@@ -331,14 +339,14 @@ std::vector<float> inverse_token_counts(const PolicyLossInputs& in, const Sequen
 void spread(const PolicyLossInputs& in, const Sequences& sequences,
             const std::vector<float>& inverse_counts, std::int64_t begin, std::int64_t count,
             Block& block) {
-  if (inverse_counts.empty()) block.weight.fill(1.0f);
+  if (inverse_counts.empty()) std::fill_n(block.weight, kBlock, 1.0f);
   if (inverse_counts.empty() && in.advantages_per_token) return;
   const std::int64_t end = begin + count;
   std::int64_t i = sequences.of(begin);
   for (std::int64_t t = begin; t < end; ++i) {
     const std::int64_t stop = std::min(end, sequences.begin(i + 1));
     const auto fill = [&](Row& row, float value) {
-      std::fill(row.begin() + (t - begin), row.begin() + (stop - begin), value);
+      std::fill(row + (t - begin), row + (stop - begin), value);
     };
     if (!in.advantages_per_token) fill(block.advantage, in.advantages[i]);
     if (!inverse_counts.empty()) fill(block.weight, inverse_counts[static_cast<std::size_t>(i)]);
@@ -396,7 +404,7 @@ void policy_loss(const PolicyLossInputs& inputs, const PolicyLossOptions& option
       evaluate(block, parameters);
       add_tokens(block, sums);
       if (outputs.log_prob_gradients != nullptr) {
-        std::copy_n(block.gradient.begin(), count, outputs.log_prob_gradients + begin);
+        std::copy_n(block.gradient, count, outputs.log_prob_gradients + begin);
       }
       if (outputs.entropy_gradients != nullptr) {
         for (std::int64_t k = 0; k < count; ++k) {
