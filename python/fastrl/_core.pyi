@@ -20,3 +20,13 @@ def compiler() -> str: ...
 
 def cuda_info() -> dict[str, object]:
     """Empty when built without CUDA."""
+
+policy_loss_ratios: tuple = ('none', 'token')
+
+policy_loss_surrogates: tuple = ('reinforce', 'opmd', 'ppo')
+
+policy_loss_kl_estimators: tuple = ('none', 'k1', 'k2', 'k3')
+
+num_policy_loss_statistics: int = 11
+
+def policy_loss(*, log_probs: int, advantages: int, mask: int, old_log_probs: int, behavior_log_probs: int, ref_log_probs: int, entropies: int, cu_seqlens: int, num_tokens: int, num_sequences: int, advantages_per_token: bool, ratio: str, surrogate: str, kl: str, clip_low: float, clip_high: float, opmd_tau: float, kl_coef: float, entropy_coef: float, mean_over_sequence: bool, count_tokens: bool, denominator: float, loss: int, statistics: int, scale: int, log_prob_gradients: int, entropy_gradients: int) -> None: ...
