@@ -1,7 +1,7 @@
 """Policy-gradient losses over tokens: one fused pass with closed-form gradients."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -351,7 +351,7 @@ def _policy_loss(
     tensors = {
         "log_probs": log_probs,
         "advantages": advantages,
-        "mask": mask,
+        "mask": mask.view(torch.uint8),
         "old_log_probs": old_log_probs,
         "behavior_log_probs": behavior_log_probs,
         "ref_log_probs": ref_log_probs,
@@ -378,19 +378,22 @@ def _policy_loss(
     if backend(log_probs) == "triton":
         from fastrl.kernels import policy_losses as kernels
 
-        kernels.policy_loss(
-            **inputs,
-            **options,
-            num_sequences=num_sequences,
-            normalizer=normalizer_tensor,
-            denominator=denominator,
-            partials=None,
-            loss=loss,
-            statistics=statistics,
-            scale=scale,
-            log_prob_gradients=grad_log_probs if log_prob_gradients else None,
-            entropy_gradients=grad_entropies if entropy_gradients else None,
-        )
+        blocks = -(-log_probs.numel() // kernels.BLOCK)
+        with torch.cuda.device_of(log_probs):
+            kernels.policy_loss(
+                **inputs,
+                **options,
+                normalizer=normalizer_tensor,
+                loss=loss,
+                statistics=statistics,
+                scale=scale,
+                log_prob_gradients=grad_log_probs if log_prob_gradients else None,
+                entropy_gradients=grad_entropies if entropy_gradients else None,
+                partials=loss.new_empty(statistics.numel(), blocks),
+                inverse_counts=loss.new_empty(num_sequences),
+                num_sequences=num_sequences,
+                denominator=denominator,
+            )
         return outputs
     if normalizer_tensor is not None:
         denominator *= float(normalizer_tensor)
