@@ -5,8 +5,8 @@ Math      loss = Σ_t weight_t (surrogate_t + kl_coef kl_t - entropy_coef entrop
           in fastrl.policy_losses; each is one function here and one row of `surrogate` or `kl`.
 Shapes    N tokens in B sequences, every per-token array [N] and contiguous. Sequences are N / B
           tokens each, or lie between consecutive cu_seqlens [B + 1].
-Cost      up to 4 B read per input and token, 1 B of mask, 4 B written per gradient: bandwidth-bound.
-          Two launches, three where weights depend on the sequence. Masked tokens are not read.
+Cost      at most 4 B read per input and token, 1 B of mask, 4 B written per gradient:
+          bandwidth-bound. Two launches, three where weights depend on the sequence. Masked tokens are not read.
 Numerics  float32 a token, float32 sums of 1024 tokens in a fixed tree, float64 sums of those; no
           atomics, so repeated runs are bitwise equal.
 Limits    one program counts the tokens of a sequence: few, very long sequences leave the GPU idle
@@ -240,7 +240,7 @@ def policy_loss_finish_kernel(
     divisor *= denominator
     if normalizer_ptr is not None:
         divisor *= tl.load(normalizer_ptr).to(tl.float64)
-    scale = tl.where(divisor > 0.0, 1.0 / divisor, 0.0)
+    scale = tl.where(divisor > 0.0, 1.0 / tl.where(divisor > 0.0, divisor, 1.0), 0.0)
     values = tl.where(rows <= POLICY_LOSS, totals * scale, totals / tl.maximum(num_tokens, 1.0))
     values = tl.where(rows == TOKENS, totals, values).to(tl.float32)
     tl.store(statistics_ptr + rows, values, mask=rows < NUM_STATISTICS)
@@ -255,8 +255,9 @@ def policy_loss(
     clip_low, clip_high, opmd_tau, kl_coef, entropy_coef, mean_over_sequence, count_tokens,
     denominator,
 ):  # fmt: skip
-    """Launches the kernels; the workspaces are partials [NUM_STATISTICS, ⌈N / BLOCK⌉] and
-    inverse_counts [B], which is only used with `mean_over_sequence`. Absent tensors are None.
+    """Launches the kernels; absent tensors are None.
+
+    The workspaces are partials [NUM_STATISTICS, ⌈N / BLOCK⌉] and inverse_counts [B].
     """
     num_tokens = log_probs.numel()
     length = num_tokens // max(num_sequences, 1)

@@ -9,6 +9,8 @@ pytest.importorskip("triton")
 
 from aot import compile_all
 
+from fastrl import _core
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -76,8 +78,48 @@ def log_probs_kernels():
         )
 
 
+def policy_losses_kernels():
+    module = "fastrl.kernels.policy_losses"
+    tokens = "log_probs_ptr advantages_ptr old_log_probs_ptr log_prob_gradients_ptr partials_ptr"
+    extras = "behavior_log_probs_ptr ref_log_probs_ptr entropies_ptr entropy_gradients_ptr"
+    sizes = typed("i64", "num_tokens") | typed("i32", "num_sequences length search_steps")
+    numbers = typed("fp32", "clip_low clip_high opmd_tau kl_coef entropy_coef")
+    packed = typed("*i32", "cu_seqlens_ptr") | typed("*fp32", "inverse_counts_ptr")
+    absent = dict.fromkeys([*extras.split(), *packed])
+    for surrogate in _core.policy_loss_surrogates:
+        common = typed("*fp32", tokens) | typed("*u8", "mask_ptr") | sizes | numbers
+        options = {"RATIO": "token", "SURROGATE": surrogate, "BLOCK": 1024}
+        yield Kernel(
+            module,
+            "policy_loss_fwd_kernel",
+            common,
+            options | {"KL": "none", "ADVANTAGES_PER_TOKEN": True} | absent,
+        )
+        yield Kernel(
+            module,
+            "policy_loss_fwd_kernel",
+            common | typed("*fp32", extras) | packed,
+            options | {"KL": "k3", "ADVANTAGES_PER_TOKEN": False},
+        )
+    yield Kernel(
+        module,
+        "policy_loss_count_kernel",
+        typed("*u8", "mask_ptr") | packed | typed("i64", "num_tokens") | typed("i32", "length"),
+        {"BLOCK": 4096},
+        num_warps=8,
+    )
+    yield Kernel(
+        module,
+        "policy_loss_finish_kernel",
+        typed("*fp32", "partials_ptr normalizer_ptr loss_ptr statistics_ptr scale_ptr")
+        | typed("i64", "blocks")
+        | typed("fp32", "denominator"),
+        {"COUNT_TOKENS": True, "BLOCK": 128},
+    )
+
+
 # A new kernel joins by a line here.
-KERNELS = [*log_probs_kernels()]
+KERNELS = [*log_probs_kernels(), *policy_losses_kernels()]
 
 # Far more columns a thread than there are registers: shows that a spill would be seen.
 SPILLING = replace(KERNELS[0], constexprs=KERNELS[0].constexprs | {"BLOCK_V": 32768}, num_warps=4)

@@ -30,7 +30,7 @@ class PolicyLossSpec:
         ℓ_t = surrogate_t + kl_coef · kl_t − entropy_coef · entropy_t
 
     Attributes:
-        ratio: "token": r = π / π_old, which is 1 with a gradient where no `old_log_probs` are given.
+        ratio: "token": r = π / π_old; without `old_log_probs` it is 1, with a gradient.
             "none": r = 1 with the gradient of log π, whatever the sampler was.
         surrogate: "ppo": −min(r A, clip(r, 1 − clip_low, 1 + clip_high) A).
             "reinforce": −sg(r) A log π.
@@ -104,7 +104,7 @@ PRESETS: Mapping[str, PolicyLossSpec] = MappingProxyType(
         ),
     }
 )
-"""Specs by name. "dr_grpo" still needs its constant: `replace(PRESETS["dr_grpo"], max_length=…)`."""
+"""Specs by name. Dr. GRPO still needs its constant: `replace(PRESETS["dr_grpo"], max_length=…)`."""
 
 
 class PolicyLoss(NamedTuple):
@@ -159,8 +159,8 @@ def policy_loss(
             `log_probs` itself: the ratio is 1 and has a gradient. With ratio "none" they only feed
             the metrics.
         behavior_log_probs: Like `log_probs`, under the policy that sampled; metrics only.
-        ref_log_probs: Like `log_probs`, under the KL reference. Needed by every KL estimator, and an
-            error without one.
+        ref_log_probs: Like `log_probs`, under the KL reference. Every KL estimator needs them;
+            without one they are an error.
         entropies: Like `log_probs`, of the current policy. Needed where entropy_coef is not 0.
         cu_seqlens: [B + 1] int32 for packed tokens: sequence i has tokens cu_seqlens[i] up to
             cu_seqlens[i + 1]. On CUDA the values are not checked.
@@ -183,6 +183,8 @@ def policy_loss(
     check.array("log_probs", log_probs, shape, ("float32",), framework="torch")
     if cu_seqlens is not None:
         check.array("cu_seqlens", cu_seqlens, ("B + 1",), ("int32",))
+        if cu_seqlens.shape[0] == 0:
+            raise check.error("cu_seqlens", "have shape [B + 1]", "[0]")
     per_token = _check_advantages(check, log_probs, advantages, cu_seqlens)
     check.array("mask", mask, shape, MASKS)
     for name, values in (
