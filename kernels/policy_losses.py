@@ -6,7 +6,8 @@ Math      loss = Σ_t weight_t (surrogate_t + kl_coef kl_t - entropy_coef entrop
 Shapes    N tokens in B sequences, every per-token array [N] and contiguous. Sequences are N / B
           tokens each, or lie between consecutive cu_seqlens [B + 1].
 Cost      at most 4 B read per input and token, 1 B of mask, 4 B written per gradient:
-          bandwidth-bound. Two launches, three where weights depend on the sequence. Masked tokens are not read.
+          bandwidth-bound. Two launches, three where weights depend on the sequence.
+          Masked tokens are not read.
 Numerics  float32 a token, float32 sums of 1024 tokens in a fixed tree, float64 sums of those; no
           atomics, so repeated runs are bitwise equal.
 Limits    one program counts the tokens of a sequence: few, very long sequences leave the GPU idle

@@ -8,7 +8,6 @@ import pytest
 pytest.importorskip("triton")
 
 from aot import compile_all
-
 from fastrl import _core
 
 
@@ -86,7 +85,7 @@ def policy_losses_kernels():
     numbers = typed("fp32", "clip_low clip_high opmd_tau kl_coef entropy_coef")
     packed = typed("*i32", "cu_seqlens_ptr") | typed("*fp32", "inverse_counts_ptr")
     absent = dict.fromkeys([*extras.split(), *packed])
-    for surrogate in _core.policy_loss_surrogates:
+    for surrogate in _core.policy_loss_surrogates():
         common = typed("*fp32", tokens) | typed("*u8", "mask_ptr") | sizes | numbers
         options = {"RATIO": "token", "SURROGATE": surrogate, "BLOCK": 1024}
         yield Kernel(

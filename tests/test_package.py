@@ -13,7 +13,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-PUBLIC_NAMES = {"__version__", "num_threads", "set_num_threads"}
+PUBLIC_NAMES = {
+    "PolicyLoss",
+    "PolicyLossSpec",
+    "__version__",
+    "num_threads",
+    "policy_loss",
+    "set_num_threads",
+}
 
 
 def run_python(code, **environment):

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-
-from tolerance import assert_close
+pytest.importorskip("torch")
 
 import fastrl
+import torch
 from fastrl import PolicyLossSpec, _core, policy_loss
 from fastrl.policy_losses import PRESETS
 from fastrl.reference import policy_losses as reference
+from tolerance import assert_close
 
 # Plain torch, differentiated by autograd: the golden form of each choice. A new surrogate adds a
 # row, and its hyper-parameters that are not the default.
@@ -153,8 +153,8 @@ def make_spec(ratio="token", surrogate="ppo", kl="k3", aggregation="token_mean")
 
 
 def test_every_choice_has_a_reference_and_a_golden_form():
-    assert set(_core.policy_loss_surrogates) == set(NAIVE_SURROGATES) == set(reference.SURROGATES)
-    assert set(_core.policy_loss_kl_estimators) == set(NAIVE_KL) == set(reference.KL_ESTIMATORS)
+    assert set(_core.policy_loss_surrogates()) == set(NAIVE_SURROGATES) == set(reference.SURROGATES)
+    assert set(_core.policy_loss_kl_estimators()) == set(NAIVE_KL) == set(reference.KL_ESTIMATORS)
 
 
 def assert_statistics_close(result, want, naive, what):
@@ -386,10 +386,11 @@ rng = np.random.default_rng(0)
 x = {k: rng.uniform(-2, 1, 5000).astype(np.float32) for k in ("log_probs", "advantages",
      "old_log_probs", "behavior_log_probs", "ref_log_probs", "entropies")}
 x["mask"] = (rng.random(5000) < 0.7).astype(np.uint8)
-out = {k: np.zeros(n, np.float32) for k, n in (("loss", 1), ("scale", 1), ("statistics",
-       _core.num_policy_loss_statistics), ("log_prob_gradients", 5000), ("entropy_gradients", 5000))}
+out = {k: np.zeros(n, np.float32) for k, n in (("loss", 1), ("scale", 1),
+       ("statistics", _core.num_policy_loss_statistics),
+       ("log_prob_gradients", 5000), ("entropy_gradients", 5000))}
 digest = hashlib.sha256()
-for surrogate in _core.policy_loss_surrogates:
+for surrogate in _core.policy_loss_surrogates():
     _core.policy_loss(**{k: v.ctypes.data for k, v in (x | out).items()}, cu_seqlens=0,
         num_tokens=5000, num_sequences=10, advantages_per_token=True, ratio="token",
         surrogate=surrogate, kl="k3", clip_low=0.2, clip_high=0.3, opmd_tau=1.0, kl_coef=0.1,

@@ -1,24 +1,16 @@
 #include "ops/policy_losses.h"
 
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/vector.h>
 
 #include "python/bind.h"
 
 namespace fastrl::python {
-namespace {
-
-nb::tuple to_tuple(const std::vector<std::string_view>& names) {
-  nb::list list;
-  for (const std::string_view name : names) list.append(nb::str(name.data(), name.size()));
-  return nb::tuple(list);
-}
-
-}  // namespace
 
 void bind_policy_losses(nb::module_& m) {
-  m.attr("policy_loss_ratios") = to_tuple(policy_loss_ratios());
-  m.attr("policy_loss_surrogates") = to_tuple(policy_loss_surrogates());
-  m.attr("policy_loss_kl_estimators") = to_tuple(policy_loss_kl_estimators());
+  m.def("policy_loss_ratios", &policy_loss_ratios);
+  m.def("policy_loss_surrogates", &policy_loss_surrogates);
+  m.def("policy_loss_kl_estimators", &policy_loss_kl_estimators);
   m.attr("num_policy_loss_statistics") = static_cast<int>(kNumPolicyLossStatistics);
   using Address = std::uintptr_t;
   m.def(

@@ -21,11 +21,11 @@ def compiler() -> str: ...
 def cuda_info() -> dict[str, object]:
     """Empty when built without CUDA."""
 
-policy_loss_ratios: tuple = ('none', 'token')
+def policy_loss_ratios() -> list[str]: ...
 
-policy_loss_surrogates: tuple = ('reinforce', 'opmd', 'ppo')
+def policy_loss_surrogates() -> list[str]: ...
 
-policy_loss_kl_estimators: tuple = ('none', 'k1', 'k2', 'k3')
+def policy_loss_kl_estimators() -> list[str]: ...
 
 num_policy_loss_statistics: int = 11
 

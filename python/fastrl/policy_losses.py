@@ -66,9 +66,9 @@ class PolicyLossSpec:
 
     def __post_init__(self) -> None:
         check = Arguments("PolicyLossSpec")
-        check.choice("ratio", self.ratio, _core.policy_loss_ratios)
-        check.choice("surrogate", self.surrogate, _core.policy_loss_surrogates)
-        check.choice("kl", self.kl, _core.policy_loss_kl_estimators)
+        check.choice("ratio", self.ratio, _core.policy_loss_ratios())
+        check.choice("surrogate", self.surrogate, _core.policy_loss_surrogates())
+        check.choice("kl", self.kl, _core.policy_loss_kl_estimators())
         check.choice("aggregation", self.aggregation, tuple(_AGGREGATIONS))
         check.number("clip_low", self.clip_low, low=0.0, high=1.0)
         check.number("clip_high", self.clip_high, low=0.0)
@@ -381,7 +381,7 @@ def _policy_loss(
         from fastrl.kernels import policy_losses as kernels
 
         blocks = -(-log_probs.numel() // kernels.BLOCK)
-        with torch.cuda.device_of(log_probs):
+        with torch.cuda.device_of(log_probs):  # type: ignore[no-untyped-call]
             kernels.policy_loss(
                 **inputs,
                 **options,
@@ -399,8 +399,9 @@ def _policy_loss(
         return outputs
     if normalizer_tensor is not None:
         denominator *= float(normalizer_tensor)
+    addresses: dict[str, Any] = {name: address(tensor) for name, tensor in inputs.items()}
     _core.policy_loss(
-        **{name: address(tensor) for name, tensor in inputs.items()},
+        **addresses,
         **options,
         num_tokens=log_probs.numel(),
         num_sequences=num_sequences,
