@@ -10,102 +10,10 @@
 #include "core/exponential.h"
 #include "core/instruction_set.h"
 #include "core/thread_pool.h"
+#include "ops/policy_loss_terms.h"
 
 namespace fastrl {
 namespace {
-
-// --- The choices. A row of a table is all that the rest of this file knows of one. ---
-
-struct Token {
-  float log_prob;
-  float ratio;  // π / π_old, or 1
-  float advantage;
-};
-
-struct SurrogateTerm {
-  float loss;
-  float gradient;            // in log_prob, the ratio's own derivative included
-  float clipped_low = 0.0f;  // 1 where a clip took the gradient away
-  float clipped_high = 0.0f;
-};
-
-// 1 where both hold, else 0. GCC 12 does not vectorize a loop that combines bools.
-FASTRL_INLINE float both(bool a, bool b) {
-  const float first = a ? 1.0f : 0.0f;
-  return b ? first : 0.0f;
-}
-
-FASTRL_INLINE SurrogateTerm surrogate_reinforce(Token token, const PolicyLossParameters&) {
-  const float gradient = -token.ratio * token.advantage;
-  return {gradient * token.log_prob, gradient};
-}
-
-FASTRL_INLINE SurrogateTerm surrogate_opmd(Token token, const PolicyLossParameters& parameters) {
-  const float gradient = -token.ratio * token.advantage / (1.0f + parameters.opmd_tau);
-  return {gradient * token.log_prob, gradient};
-}
-
-FASTRL_INLINE SurrogateTerm surrogate_ppo(Token token, const PolicyLossParameters& parameters) {
-  const float low = 1.0f - parameters.clip_low;
-  const float high = 1.0f + parameters.clip_high;
-  const float above = token.ratio < low ? low : token.ratio;
-  const float clipped = above > high ? high : above;
-  const float free_gain = token.ratio * token.advantage;
-  const float clipped_gain = clipped * token.advantage;
-  const float clipped_low = both(token.advantage < 0.0f, token.ratio < low);
-  const float clipped_high = both(token.advantage > 0.0f, token.ratio > high);
-  return {clipped_gain < free_gain ? -clipped_gain : -free_gain,
-          clipped_low + clipped_high > 0.0f ? 0.0f : -free_gain, clipped_low, clipped_high};
-}
-
-struct Surrogate {
-  std::string_view name;
-  SurrogateTerm (*term)(Token, const PolicyLossParameters&);
-};
-
-constexpr std::array kSurrogates = std::to_array<Surrogate>({
-    {"reinforce", surrogate_reinforce},
-    {"opmd", surrogate_opmd},
-    {"ppo", surrogate_ppo},
-});
-
-struct KlTerm {
-  float value;
-  float gradient;  // in d = log π − log π_ref
-};
-
-FASTRL_INLINE KlTerm kl_none(float) { return {0.0f, 0.0f}; }
-
-FASTRL_INLINE KlTerm kl_k1(float d) { return {d, 1.0f}; }
-
-FASTRL_INLINE KlTerm kl_k2(float d) { return {0.5f * d * d, d}; }
-
-FASTRL_INLINE KlTerm kl_k3(float d) {
-  const float minus_one = exponential(-d).minus_one;
-  return {minus_one + d, -minus_one};
-}
-
-struct KlEstimator {
-  std::string_view name;
-  KlTerm (*term)(float);
-};
-
-constexpr std::array kKlEstimators = std::to_array<KlEstimator>({
-    {"none", kl_none},
-    {"k1", kl_k1},
-    {"k2", kl_k2},
-    {"k3", kl_k3},
-});
-
-struct Ratio {
-  std::string_view name;
-  bool importance;  // the surrogate sees π / π_old rather than 1
-};
-
-constexpr std::array kRatios = std::to_array<Ratio>({
-    {"none", false},
-    {"token", true},
-});
 
 // --- One block of tokens: gathered, evaluated and summed up while it is in the L1 cache. ---
 
@@ -121,9 +29,8 @@ struct Block {
   alignas(64) Row keep;  // 1 where the token counts, else 0; the rows below are 0 there
   Row weight;
   Row log_prob;
-  Row log_ratio;           // to the old policy
-  Row behavior_log_ratio;  // to the sampler
-  Row ref_log_ratio;       // to the KL reference
+  Row log_ratio;      // to the old policy
+  Row ref_log_ratio;  // to the KL reference
   Row advantage;
   Row entropy;
   Row gradient;
@@ -163,7 +70,6 @@ FASTRL_INLINE void load_block(const PolicyLossInputs& in, std::int64_t begin, st
   const auto at = [begin](const float* x) { return x == nullptr ? nullptr : x + begin; };
   load(at(in.log_probs), block.keep, count, block.log_prob);
   load_log_ratio(at(in.old_log_probs), block, count, block.log_ratio);
-  load_log_ratio(at(in.behavior_log_probs), block, count, block.behavior_log_ratio);
   load_log_ratio(at(in.ref_log_probs), block, count, block.ref_log_ratio);
   load(in.advantages_per_token ? at(in.advantages) : block.advantage, block.keep, count,
        block.advantage);
@@ -174,12 +80,9 @@ FASTRL_INLINE void load_block(const PolicyLossInputs& in, std::int64_t begin, st
     load(at(in.entropies), block.keep, count, block.entropy);
   }
   Row& behavior = block.terms[kKlToBehavior];
-  std::fill_n(behavior, kBlock, 0.0f);
+  load_log_ratio(at(in.behavior_log_probs), block, count, behavior);
   if (in.behavior_log_probs != nullptr) {
-    for (std::int64_t k = 0; k < kBlock; ++k) {
-      const float d = block.behavior_log_ratio[k];
-      behavior[k] = exponential(d).minus_one - d;
-    }
+    for (float& d : behavior) d = exponential(d).minus_one - d;
   }
 }
 
@@ -250,10 +153,10 @@ using Evaluate = void (*)(Block&, const PolicyLossParameters&);
 // The product of the three tables: row (r · |surrogates| + s) · |estimators| + k.
 template <std::size_t... I>
 Evaluate evaluate_row(std::size_t row, std::index_sequence<I...>) {
-  constexpr std::size_t s = kSurrogates.size();
-  constexpr std::size_t k = kKlEstimators.size();
+  constexpr std::size_t kS = kSurrogates.size();
+  constexpr std::size_t kK = kKlEstimators.size();
   static const std::array<Evaluate, sizeof...(I)> product = {
-      Compiled<&evaluate_block<I / k / s, I / k % s, I % k>>::for_this_processor()...};
+      Compiled<&evaluate_block<I / kK / kS, I / kK % kS, I % kK>>::for_this_processor()...};
   return product[row];
 }
 
@@ -271,9 +174,9 @@ Evaluate find_evaluate(const PolicyLossOptions& options) {
   const std::size_t r = find(kRatios, "ratio", options.ratio);
   const std::size_t s = find(kSurrogates, "surrogate", options.surrogate);
   const std::size_t k = find(kKlEstimators, "kl", options.kl);
-  constexpr std::size_t rows = kRatios.size() * kSurrogates.size() * kKlEstimators.size();
+  constexpr std::size_t kRows = kRatios.size() * kSurrogates.size() * kKlEstimators.size();
   return evaluate_row((r * kSurrogates.size() + s) * kKlEstimators.size() + k,
-                      std::make_index_sequence<rows>{});
+                      std::make_index_sequence<kRows>{});
 }
 
 // --- Sequences: where they begin, and what belongs to a whole one. ---
