@@ -164,7 +164,7 @@ def assert_statistics_close(result, want, naive, what):
     assert result.metrics["tokens"] == want.metrics["tokens"]
     names = [name for name in want.metrics if name != "tokens"]
     assert_close(
-        torch.stack([result.loss.detach(), *(result.metrics[name] for name in names)]),
+        torch.stack([result.loss.detach(), *(result.metrics[name] for name in names)]).cpu(),
         np.array([want.loss, *(want.metrics[name] for name in names)]),
         torch.stack([naive[0], *(naive[3][name] for name in names)]),
         what=what,
@@ -493,6 +493,31 @@ def test_policy_loss_is_a_well_formed_operator():
         "entropy_gradients": True,
     }
     torch.library.opcheck(torch.ops.fastrl.policy_loss.default, tuple(tensors), options)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("aggregation", NAIVE_AGGREGATIONS)
+def test_policy_loss_on_a_gpu_matches_repeats_and_never_waits(aggregation):
+    lengths = [5000, 0, 3, 12000]
+    for surrogate in NAIVE_SURROGATES:
+        spec = make_spec(surrogate=surrogate, aggregation=aggregation)
+        batch = make_batch(lengths)
+        want, naive = expected(batch, spec), naive_policy_loss(batch, spec, torch.float32)
+        for cut in (batch, packed(batch, lengths)):
+            on_gpu = {name: tensor.cuda() for name, tensor in cut.items()}
+            fused(on_gpu, spec)  # compiles
+            torch.cuda.synchronize()
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                results = [fused(on_gpu, spec) for _ in range(2)]
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            (result, *gradients), (again, *gradients_again) = results
+            assert_statistics_close(result, want, naive, what=f"{spec}")
+            assert torch.equal(result.loss, again.loss)
+            assert all(torch.equal(*pair) for pair in zip(gradients, gradients_again, strict=True))
+        _, gradient, _ = fused({name: tensor.cuda() for name, tensor in batch.items()}, spec)
+        assert_close(gradient, want.log_prob_gradients, naive[1])
 
 
 def test_presets():

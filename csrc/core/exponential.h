@@ -7,6 +7,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <numbers>
 
 #include "core/instruction_set.h"
 
@@ -23,10 +24,13 @@ FASTRL_INLINE Exponential exponential(float x) {
   x = x < -104.0f ? -104.0f : x;
   // Adding 1.5 · 2^23 rounds to the nearest integer, which is then in the low bits.
   constexpr float kRound = 12582912.0f;
-  const float shifted = x * 1.44269504f + kRound;
+  const float shifted = x * std::numbers::log2e_v<float> + kRound;
   const float n = shifted - kRound;
   const std::int32_t exponent = std::bit_cast<std::int32_t>(shifted) - 0x4B400000;
-  const float s = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  // ln 2 in two parts, the first so short that n times it is exact.
+  constexpr float kLn2High = 0.693359375f;  // NOLINT(modernize-use-std-numbers)
+  constexpr float kLn2Low = -2.12194440e-4f;
+  const float s = (x - n * kLn2High) - n * kLn2Low;
   float p = 1.9875691500e-4f;
   p = p * s + 1.3981999507e-3f;
   p = p * s + 8.3334519073e-3f;
@@ -36,8 +40,8 @@ FASTRL_INLINE Exponential exponential(float x) {
   const float m = p * s * s + s;  // e^s − 1
   // Two factors, because 2^n alone overflows or is subnormal at both ends.
   const std::int32_t half = exponent >> 1;
-  const float scale = std::bit_cast<float>((half + 127) << 23);
-  const float rest = std::bit_cast<float>((exponent - half + 127) << 23);
+  const auto scale = std::bit_cast<float>((half + 127) << 23);
+  const auto rest = std::bit_cast<float>((exponent - half + 127) << 23);
   const float value = (rest + rest * m) * scale;
   return {value, exponent == 0 ? m : value - 1.0f};
 }

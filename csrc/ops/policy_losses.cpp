@@ -281,6 +281,7 @@ void finish(const std::vector<Sums>& chunks, const PolicyLossOptions& options,
 template <typename Table>
 std::vector<std::string_view> names(const Table& table) {
   std::vector<std::string_view> all;
+  all.reserve(table.size());
   for (const auto& row : table) all.push_back(row.name);
   return all;
 }
