@@ -35,7 +35,7 @@ NUM_STATISTICS = tl.constexpr(11)
 
 
 # A surrogate gives its loss, the derivative in log_prob (the ratio's own included), and 1 where
-# the lower and the upper clip took the gradient away.
+# its lower and its upper clip acted.
 @triton.jit
 def surrogate_reinforce(log_prob, ratio, advantage, clip_low, clip_high, opmd_tau):
     gradient = -ratio * advantage

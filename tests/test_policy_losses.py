@@ -16,14 +16,15 @@ from fastrl.reference import policy_losses as reference
 from tolerance import assert_close
 
 # Plain torch, differentiated by autograd: the golden form of each choice. A new surrogate adds a
-# row, and its hyper-parameters that are not the default.
+# row: its loss, where its clips act, and its hyper-parameters that are not the default.
 NAIVE_SURROGATES = {
-    "reinforce": (lambda lp, r, a, s: -r.detach() * a * lp, {}),
-    "opmd": (lambda lp, r, a, s: -r.detach() * a * lp / (1 + s.opmd_tau), {"opmd_tau": 0.5}),
+    "reinforce": (lambda lp, r, a, s: -r.detach() * a * lp, None, {}),
+    "opmd": (lambda lp, r, a, s: -r.detach() * a * lp / (1 + s.opmd_tau), None, {"opmd_tau": 0.5}),
     "ppo": (
         lambda lp, r, a, s: (
             -torch.minimum(r * a, torch.clamp(r, 1 - s.clip_low, 1 + s.clip_high) * a)
         ),
+        lambda r, a, s: ((r < 1 - s.clip_low) & (a < 0), (r > 1 + s.clip_high) & (a > 0)),
         {"clip_low": 0.15, "clip_high": 0.28},
     ),
 }
@@ -53,28 +54,29 @@ def naive_policy_loss(batch, spec, dtype):
     advantages = x["advantages"]
     if advantages.ndim == 1:
         advantages = advantages[:, None].expand_as(log_probs)
-    surrogate, _ = NAIVE_SURROGATES[spec.surrogate]
+    surrogate, clips, _ = NAIVE_SURROGATES[spec.surrogate]
     losses = surrogate(log_probs, torch.exp(log_probs - old), advantages, spec)
     losses = losses + spec.kl_coef * NAIVE_KL[spec.kl](log_probs - x["ref_log_probs"])
     losses = losses - spec.entropy_coef * entropies
     loss = NAIVE_AGGREGATIONS[spec.aggregation](losses, mask, spec)
     gradients = torch.autograd.grad(loss, (log_probs, entropies), allow_unused=True)
     gradients = [torch.zeros_like(log_probs) if g is None else g for g in gradients]
-    return loss.detach(), *gradients, naive_metrics(x, mask, advantages, surrogate, spec)
+    return loss.detach(), *gradients, naive_metrics(x, mask, advantages, surrogate, clips, spec)
 
 
-def naive_metrics(x, mask, advantages, surrogate, spec):
+def naive_metrics(x, mask, advantages, surrogate, clips, spec):
     log_probs = x["log_probs"]
     log_ratios = log_probs - x["old_log_probs"]
     behavior = log_probs - x["behavior_log_probs"]
     used = torch.exp(log_ratios) if spec.ratio == "token" else torch.ones_like(log_probs)
     losses = surrogate(log_probs, used, advantages, spec)
-    clips = spec.surrogate == "ppo"
+    nowhere = torch.zeros_like(log_probs)
+    low, high = clips(used, advantages, spec) if clips else (nowhere, nowhere)
     token_means = {
         "advantage_mean": advantages,
         "ratio_mean": torch.exp(log_ratios),
-        "clip_fraction_low": clips & (used < 1 - spec.clip_low) & (advantages < 0),
-        "clip_fraction_high": clips & (used > 1 + spec.clip_high) & (advantages > 0),
+        "clip_fraction_low": low,
+        "clip_fraction_high": high,
         "kl_to_old": torch.exp(log_ratios) - 1 - log_ratios,
         "kl_to_behavior": torch.exp(behavior) - 1 - behavior,
         "kl_to_ref": NAIVE_KL[spec.kl](log_probs - x["ref_log_probs"]),
@@ -148,7 +150,7 @@ def make_spec(ratio="token", surrogate="ppo", kl="k3", aggregation="token_mean")
         entropy_coef=0.05,
         aggregation=aggregation,
         max_length=11,
-        **NAIVE_SURROGATES[surrogate][1],
+        **NAIVE_SURROGATES[surrogate][2],
     )
 
 

@@ -20,7 +20,7 @@ struct Token {
 struct SurrogateTerm {
   float loss;
   float gradient;            // in log_prob, the ratio's own derivative included
-  float clipped_low = 0.0f;  // 1 where a clip took the gradient away
+  float clipped_low = 0.0f;  // 1 where a clip acted
   float clipped_high = 0.0f;
 };
 

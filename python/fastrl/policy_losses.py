@@ -118,8 +118,8 @@ class PolicyLoss(NamedTuple):
             are none (for a mean over several calls weigh with `tokens`):
             `advantage_mean`;
             with old_log_probs `ratio_mean` (π / π_old, whether or not the loss uses it),
-            `clip_fraction_low` and `clip_fraction_high` (tokens whose gradient the lower and the
-            upper clip took away) and `kl_to_old` (r − 1 − log r, an estimate of
+            `clip_fraction_low` and `clip_fraction_high` (tokens where the surrogate's lower and
+            upper clip acted) and `kl_to_old` (r − 1 − log r, an estimate of
             KL(π_old || π) that is never negative);
             with behavior_log_probs `kl_to_behavior`, the same against the sampler;
             with a KL estimator `kl_to_ref`, before its coefficient;

@@ -1,8 +1,8 @@
 """Policy losses in float64: ratio × surrogate × KL estimator × aggregation, with their gradients.
 
 A surrogate takes (log_probs, ratios, advantages, spec), [N] each, and returns the losses, their
-derivatives with respect to log_probs, and where the lower and the upper clip took the gradient
-away. `ratios` are π/π_old, or ones; a derivative includes the ratio's own.
+derivatives with respect to log_probs, and where its lower and its upper clip acted. `ratios` are
+π/π_old, or ones; a derivative includes the ratio's own.
 """
 
 from collections.abc import Callable
