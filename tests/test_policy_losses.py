@@ -475,26 +475,10 @@ def test_policy_loss_compiles_into_one_graph():
 def test_policy_loss_is_a_well_formed_operator():
     batch = make_batch([4, 2])
     spec = make_spec()
-    tensors = [batch["log_probs"].requires_grad_(), batch["advantages"], batch["mask"]]
-    tensors += [batch[name] for name in TOKEN_INPUTS[:3]]
-    tensors += [batch["entropies"].requires_grad_(), None, None]
-    options = {
-        "advantages_per_token": False,
-        "ratio": spec.ratio,
-        "surrogate": spec.surrogate,
-        "clip_low": 0.2,
-        "clip_high": 0.2,
-        "opmd_tau": 1.0,
-        "kl": spec.kl,
-        "kl_coef": 0.1,
-        "entropy_coef": 0.1,
-        "aggregation": spec.aggregation,
-        "max_length": 1,
-        "normalizer": None,
-        "log_prob_gradients": True,
-        "entropy_gradients": True,
-    }
-    torch.library.opcheck(torch.ops.fastrl.policy_loss.default, tuple(tensors), options)
+    arguments = [batch["log_probs"].requires_grad_(), batch["advantages"], batch["mask"]]
+    arguments += [batch[name] for name in TOKEN_INPUTS[:3]]
+    arguments += [batch["entropies"].requires_grad_(), None, None, None, spec._text, True]
+    torch.library.opcheck(torch.ops.fastrl.policy_loss.default, tuple(arguments))
 
 
 @pytest.mark.gpu

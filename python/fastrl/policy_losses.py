@@ -1,7 +1,9 @@
 """Policy-gradient losses over tokens: one fused pass with closed-form gradients."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -81,6 +83,17 @@ class PolicyLossSpec:
             raise check.error(
                 "kl_coef", "be 0 where `kl` is 'none'", self.kl_coef, hint="choose kl='k3'"
             )
+        _ = self._text  # now rather than inside of torch.compile
+
+    @cached_property
+    def _text(self) -> str:
+        """Everything, as one argument of the operator: torch pays for each one at every call."""
+        return json.dumps(asdict(self))
+
+
+@lru_cache(maxsize=256)
+def _spec_of(text: str) -> PolicyLossSpec:
+    return PolicyLossSpec(**json.loads(text))
 
 
 _GRPO = PolicyLossSpec(aggregation="seq_mean_token_mean")
@@ -185,7 +198,7 @@ def policy_loss(
         check.array("cu_seqlens", cu_seqlens, ("B + 1",), ("int32",))
         if cu_seqlens.shape[0] == 0:
             raise check.error("cu_seqlens", "have shape [B + 1]", "[0]")
-    per_token = _check_advantages(check, log_probs, advantages, cu_seqlens)
+    _check_advantages(check, log_probs, advantages, cu_seqlens)
     check.array("mask", mask, shape, MASKS)
     for name, values in (
         ("old_log_probs", old_log_probs),
@@ -198,7 +211,9 @@ def policy_loss(
     _check_needs(check, spec, ref_log_probs, entropies)
     divisor, normalizer_tensor = _check_normalizer(check, normalizer)
 
-    recording = torch.is_grad_enabled()
+    gradients = torch.is_grad_enabled() and (
+        log_probs.requires_grad or (entropies is not None and entropies.requires_grad)
+    )
     loss, statistics, _, _, _ = _policy_loss(
         log_probs,
         advantages,
@@ -209,20 +224,9 @@ def policy_loss(
         entropies,
         cu_seqlens,
         normalizer_tensor,
-        advantages_per_token=per_token,
-        ratio=spec.ratio,
-        surrogate=spec.surrogate,
-        clip_low=float(spec.clip_low),
-        clip_high=float(spec.clip_high),
-        opmd_tau=float(spec.opmd_tau),
-        kl=spec.kl,
-        kl_coef=float(spec.kl_coef),
-        entropy_coef=float(spec.entropy_coef),
-        aggregation=spec.aggregation,
-        max_length=spec.max_length or 1,
-        normalizer=divisor,
-        log_prob_gradients=recording and log_probs.requires_grad,
-        entropy_gradients=recording and entropies is not None and entropies.requires_grad,
+        divisor,
+        spec._text,
+        gradients,
     )
     names = {
         "policy_loss": True,
@@ -255,20 +259,16 @@ def _resolve_spec(check: Arguments, spec: object) -> PolicyLossSpec:
 
 def _check_advantages(
     check: Arguments, log_probs: Tensor, advantages: Tensor, cu_seqlens: Tensor | None
-) -> bool:
-    """Whether there is one advantage per token, rather than per sequence."""
+) -> None:
     check.array("advantages", advantages, ("...",), ("float32",))
-    if advantages.shape == log_probs.shape:
-        return True
     num_sequences = _num_sequences(log_probs, cu_seqlens)
-    if tuple(advantages.shape) != (num_sequences,):
+    if advantages.shape != log_probs.shape and tuple(advantages.shape) != (num_sequences,):
         letters = "[B, L]" if cu_seqlens is None else "[N]"
         raise check.error(
             "advantages",
             f"have shape [B] = [{num_sequences}] or {letters} = {list(log_probs.shape)}",
             list(advantages.shape),
         )
-    return False
 
 
 def _num_sequences(log_probs: Tensor, cu_seqlens: Tensor | None) -> int:
@@ -323,33 +323,22 @@ def _policy_loss(
     entropies: Tensor | None,
     cu_seqlens: Tensor | None,
     normalizer_tensor: Tensor | None,
-    *,
-    advantages_per_token: bool,
-    ratio: str,
-    surrogate: str,
-    clip_low: float,
-    clip_high: float,
-    opmd_tau: float,
-    kl: str,
-    kl_coef: float,
-    entropy_coef: float,
-    aggregation: str,
-    max_length: int,
     normalizer: float | None,
-    log_prob_gradients: bool,
-    entropy_gradients: bool,
+    spec_text: str,
+    gradients: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The loss, the statistics, 1 / denominator, and the gradients that it still multiplies."""
-    outputs = _allocate(log_probs, log_prob_gradients, entropy_gradients)
+    spec = _spec_of(spec_text)
+    outputs = _allocate(log_probs, entropies, spec, gradients)
     loss, statistics, scale, grad_log_probs, grad_entropies = outputs
     num_sequences = _num_sequences(log_probs, cu_seqlens)
-    mean_over_sequence, counted = _AGGREGATIONS[aggregation]
+    mean_over_sequence, counted = _AGGREGATIONS[spec.aggregation]
     given = normalizer is not None or normalizer_tensor is not None
     denominator = 1.0 if normalizer is None else normalizer
     if counted.startswith("sequences") and not given:
         denominator *= num_sequences
     if counted.endswith("max_length"):
-        denominator *= max_length
+        denominator *= spec.max_length or 1
     tensors = {
         "log_probs": log_probs,
         "advantages": advantages,
@@ -365,15 +354,15 @@ def _policy_loss(
         for name, tensor in tensors.items()
     }
     options: dict[str, Any] = {
-        "advantages_per_token": advantages_per_token,
-        "ratio": ratio,
-        "surrogate": surrogate,
-        "kl": kl,
-        "clip_low": clip_low,
-        "clip_high": clip_high,
-        "opmd_tau": opmd_tau,
-        "kl_coef": kl_coef,
-        "entropy_coef": entropy_coef,
+        "advantages_per_token": advantages.shape == log_probs.shape,
+        "ratio": spec.ratio,
+        "surrogate": spec.surrogate,
+        "kl": spec.kl,
+        "clip_low": spec.clip_low,
+        "clip_high": spec.clip_high,
+        "opmd_tau": spec.opmd_tau,
+        "kl_coef": spec.kl_coef,
+        "entropy_coef": spec.entropy_coef,
         "mean_over_sequence": mean_over_sequence,
         "count_tokens": counted == "tokens" and not given,
     }
@@ -389,8 +378,8 @@ def _policy_loss(
                 loss=loss,
                 statistics=statistics,
                 scale=scale,
-                log_prob_gradients=grad_log_probs if log_prob_gradients else None,
-                entropy_gradients=grad_entropies if entropy_gradients else None,
+                log_prob_gradients=grad_log_probs if gradients else None,
+                entropy_gradients=grad_entropies if grad_entropies.numel() else None,
                 partials=loss.new_empty(statistics.numel(), blocks),
                 inverse_counts=loss.new_empty(num_sequences),
                 num_sequences=num_sequences,
@@ -409,52 +398,48 @@ def _policy_loss(
         loss=address(loss),
         statistics=address(statistics),
         scale=address(scale),
-        log_prob_gradients=address(grad_log_probs) if log_prob_gradients else 0,
-        entropy_gradients=address(grad_entropies) if entropy_gradients else 0,
+        log_prob_gradients=address(grad_log_probs),
+        entropy_gradients=address(grad_entropies),
     )
     return outputs
 
 
 def _allocate(
-    log_probs: Tensor, log_prob_gradients: bool, entropy_gradients: bool
+    log_probs: Tensor, entropies: Tensor | None, spec: PolicyLossSpec, gradients: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     def empty(*shape: int) -> Tensor:
         return torch.empty(shape, dtype=torch.float32, device=log_probs.device)
 
+    entropy_gradients = gradients and entropies is not None and spec.entropy_coef != 0.0
     return (
         empty(),
         empty(_core.num_policy_loss_statistics),
         empty(),
-        empty(*log_probs.shape) if log_prob_gradients else empty(0),
+        empty(*log_probs.shape) if gradients else empty(0),
         empty(*log_probs.shape) if entropy_gradients else empty(0),
     )
 
 
 @_policy_loss.register_fake
-def _(
-    log_probs: Tensor,
-    *_tensors: Tensor | None,
-    log_prob_gradients: bool,
-    entropy_gradients: bool,
-    **_options: Any,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _allocate(log_probs, log_prob_gradients, entropy_gradients)
+def _(log_probs: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    *_, entropies, _, _, _, spec_text, gradients = rest
+    return _allocate(log_probs, entropies, _spec_of(spec_text), gradients)
 
 
-def _setup_context(ctx: Any, inputs: Any, keyword_only_inputs: Any, output: Any) -> None:
-    _, _, scale, grad_log_probs, grad_entropies = output
-    ctx.save_for_backward(scale, grad_log_probs, grad_entropies)
-    ctx.num_inputs = len(inputs)
+def _setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+    _, _, *kept = output
+    ctx.save_for_backward(*kept)
+    ctx.entropies_matter = _spec_of(inputs[10]).entropy_coef != 0.0
 
 
 def _backward(ctx: Any, grad_loss: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     scale, grad_log_probs, grad_entropies = ctx.saved_tensors
     factor = grad_loss * scale
-    gradients: list[Tensor | None] = [None] * ctx.num_inputs
+    gradients: list[Tensor | None] = [None] * 12
     if ctx.needs_input_grad[0]:
         gradients[0] = grad_log_probs * factor
     if ctx.needs_input_grad[6]:
-        gradients[6] = grad_entropies * factor
+        gradients[6] = grad_entropies * factor if ctx.entropies_matter else None
     return tuple(gradients)
 
 
