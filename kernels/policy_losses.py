@@ -67,6 +67,13 @@ def surrogate_ppo(log_prob, ratio, advantage, clip_low, clip_high, opmd_tau):
 
 
 @triton.jit
+def surrogate_cispo(log_prob, ratio, advantage, clip_low, clip_high, opmd_tau):
+    clipped_high = ratio > 1.0 + clip_high
+    gradient = -tl.where(clipped_high, 1.0 + clip_high, ratio) * advantage
+    return gradient * log_prob, gradient, tl.zeros_like(ratio), clipped_high.to(tl.float32)
+
+
+@triton.jit
 def surrogate(
     SURROGATE: tl.constexpr, log_prob, ratio, advantage, clip_low, clip_high, opmd_tau
 ):  # fmt: skip
@@ -76,6 +83,8 @@ def surrogate(
         return surrogate_opmd(log_prob, ratio, advantage, clip_low, clip_high, opmd_tau)
     elif SURROGATE == "ppo":
         return surrogate_ppo(log_prob, ratio, advantage, clip_low, clip_high, opmd_tau)
+    elif SURROGATE == "cispo":
+        return surrogate_cispo(log_prob, ratio, advantage, clip_low, clip_high, opmd_tau)
     else:
         tl.static_assert(False, "policy_loss: unknown surrogate")
 

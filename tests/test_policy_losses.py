@@ -27,6 +27,11 @@ NAIVE_SURROGATES = {
         lambda r, a, s: ((r < 1 - s.clip_low) & (a < 0), (r > 1 + s.clip_high) & (a > 0)),
         {"clip_low": 0.15, "clip_high": 0.28},
     ),
+    "cispo": (
+        lambda lp, r, a, s: -torch.clamp(r, max=1 + s.clip_high).detach() * a * lp,
+        lambda r, a, s: (torch.zeros_like(r), r > 1 + s.clip_high),
+        {"clip_high": 0.1},
+    ),
 }
 NAIVE_KL = {
     "none": lambda d: torch.zeros_like(d),

@@ -53,6 +53,13 @@ FASTRL_INLINE SurrogateTerm surrogate_ppo(Token token, const PolicyLossParameter
           clipped_low + clipped_high > 0.0f ? 0.0f : -free_gain, clipped_low, clipped_high};
 }
 
+FASTRL_INLINE SurrogateTerm surrogate_cispo(Token token, const PolicyLossParameters& parameters) {
+  const float high = 1.0f + parameters.clip_high;
+  const float weight = token.ratio > high ? high : token.ratio;
+  const float gradient = -weight * token.advantage;
+  return {gradient * token.log_prob, gradient, 0.0f, token.ratio > high ? 1.0f : 0.0f};
+}
+
 struct Surrogate {
   std::string_view name;
   SurrogateTerm (*term)(Token, const PolicyLossParameters&);
@@ -62,6 +69,7 @@ inline constexpr auto kSurrogates = std::to_array<Surrogate>({
     {"reinforce", surrogate_reinforce},
     {"opmd", surrogate_opmd},
     {"ppo", surrogate_ppo},
+    {"cispo", surrogate_cispo},
 });
 
 struct KlTerm {

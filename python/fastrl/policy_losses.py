@@ -37,6 +37,7 @@ class PolicyLossSpec:
         surrogate: "ppo": −min(r A, clip(r, 1 − clip_low, 1 + clip_high) A).
             "reinforce": −sg(r) A log π.
             "opmd": −sg(r) A log π / (1 + opmd_tau), online policy mirror descent.
+            "cispo": −sg(min(r, 1 + clip_high)) A log π. TRL's epsilon_high is 1 + clip_high.
         clip_low: Distance of the lower clip from 1, in [0, 1].
         clip_high: Distance of the upper clip from 1.
         opmd_tau: Strength τ of OPMD's regularizer.

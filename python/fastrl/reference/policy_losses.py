@@ -45,10 +45,20 @@ def surrogate_ppo(
     return losses, gradients, clipped_low, clipped_high
 
 
+def surrogate_cispo(
+    log_probs: Floats, ratios: Floats, advantages: Floats, spec: Any
+) -> SurrogateTerms:
+    """ℓ = −sg(min(r, 1 + clip_high)) A log π: the weight is capped, the gradient stays."""
+    clipped_high = ratios > 1.0 + spec.clip_high
+    gradients = -np.minimum(ratios, 1.0 + spec.clip_high) * advantages
+    return gradients * log_probs, gradients, np.zeros_like(clipped_high), clipped_high
+
+
 SURROGATES: dict[str, Callable[[Floats, Floats, Floats, Any], SurrogateTerms]] = {
     "reinforce": surrogate_reinforce,
     "opmd": surrogate_opmd,
     "ppo": surrogate_ppo,
+    "cispo": surrogate_cispo,
 }
 
 # Estimators of KL(π || π_ref) from d = log π − log π_ref, each with its derivative in d. Schulman,
