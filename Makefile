@@ -57,7 +57,7 @@ lint: $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/native ## style, spelling, C++ ana
 	$(BIN)/ruff check .
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/codespell
-	$(BIN)/lint-imports
+	PYTHONPATH=python $(BIN)/lint-imports
 	$(BIN)/cmake -S . -B build/tidy -G Ninja -DFASTRL_PYTHON=OFF -DFASTRL_TESTS=ON -DFASTRL_CUDA=OFF \
 	  -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja > /dev/null
 	printf '%s\n' $(filter %.cpp,$(filter-out csrc/python/%,$(CPP))) | xargs -P 2 -n 1 $(BIN)/clang-tidy --quiet -p build/tidy
