@@ -1,7 +1,7 @@
 """Log-probability, entropy and self-certainty of every row of a logits matrix, and their gradient.
 
 Math      y = softcap tanh(x / softcap), or x without softcap; d_j = (y_j - max y) / temperature;
-          log_sum = log Σ_j exp d_j, which is never negative;
+          sum = Σ_j exp d_j and log_sum its logarithm;
           log_prob = d_token - log_sum; entropy = log_sum - Σ_j p_j d_j;
           self_certainty = log_sum - mean_j d_j - log V.
           With g, h, s the gradients of the three:
@@ -61,7 +61,7 @@ def _row_start(row, rows_inner, stride_outer, stride_inner):
 @triton.jit(do_not_specialize=["rows_inner"])
 def token_log_probs_fwd_kernel(
     logits_ptr, token_ids_ptr, mask_ptr,
-    log_probs_ptr, entropies_ptr, self_certainties_ptr, maxima_ptr, log_sums_ptr,
+    log_probs_ptr, entropies_ptr, self_certainties_ptr, origins_ptr, sums_ptr,
     vocab_size, rows_inner, stride_outer, stride_inner, inverse_temperature, softcap,
     HAS_MASK: tl.constexpr, HAS_SOFTCAP: tl.constexpr,
     ENTROPY: tl.constexpr, SELF_CERTAINTY: tl.constexpr, BLOCK_V: tl.constexpr,
@@ -74,8 +74,8 @@ def token_log_probs_fwd_kernel(
                 tl.store(entropies_ptr + row, 0.0)
             if SELF_CERTAINTY:
                 tl.store(self_certainties_ptr + row, 0.0)
-            tl.store(maxima_ptr + row, 0.0)
-            tl.store(log_sums_ptr + row, 0.0)
+            tl.store(origins_ptr + row, 0.0)
+            tl.store(sums_ptr + row, 0.0)
             return
     token = tl.load(token_ids_ptr + row).to(tl.int64)
     inside = (token >= 0) & (token < vocab_size)
@@ -112,14 +112,15 @@ def token_log_probs_fwd_kernel(
     d = _bounded(lag * inverse_temperature)
     scale = tl.exp(d)
     row_total = tl.sum(total * scale, 0)
-    # A row with +inf has no distribution: inf - inf makes its outputs NaN.
-    log_sum = tl.log(row_total) + (maximum - maximum)
+    # No finite logit, +inf (inf - inf is NaN) or NaN: no distribution.
+    row_total = tl.where(row_total > 0, row_total, float("nan")) + (maximum - maximum)
+    log_sum = tl.log(row_total)
     y_token = tl.load(logits_row_ptr + token, mask=inside, other=float("nan")).to(tl.float32)
     if HAS_SOFTCAP:
         y_token = softcap * _tanh(y_token / softcap)
     tl.store(log_probs_ptr + row, (y_token - maximum) * inverse_temperature - log_sum)
-    tl.store(maxima_ptr + row, maximum)
-    tl.store(log_sums_ptr + row, log_sum)
+    tl.store(origins_ptr + row, maximum)
+    tl.store(sums_ptr + row, row_total)
     if ENTROPY:
         mean = tl.sum(scale * (weighted + total * d), 0) / row_total
         tl.store(entropies_ptr + row, log_sum - mean)
@@ -127,22 +128,22 @@ def token_log_probs_fwd_kernel(
         size = tl.sum(tl.full([1], vocab_size, tl.float32), 0)
         seen = (vocab_size - columns + BLOCK_V - 1) // BLOCK_V
         mean = tl.sum(plain + lag * seen, 0) / size * inverse_temperature
-        tl.store(self_certainties_ptr + row, log_sum - mean - tl.log(size))
+        tl.store(self_certainties_ptr + row, tl.log(row_total / size) - mean)
 
 
-@triton.jit(do_not_specialize=["rows_inner"])
+@triton.jit(do_not_specialize=["rows_inner", "grad_rows_inner"])
 def token_log_probs_bwd_kernel(
     grad_log_probs_ptr, grad_entropies_ptr, grad_self_certainties_ptr,
-    logits_ptr, token_ids_ptr, mask_ptr, entropies_ptr, maxima_ptr, log_sums_ptr, grad_logits_ptr,
-    vocab_size, rows_inner, stride_outer, stride_inner, grad_stride_outer, grad_stride_inner,
-    inverse_temperature, softcap,
+    logits_ptr, token_ids_ptr, mask_ptr, entropies_ptr, origins_ptr, sums_ptr, grad_logits_ptr,
+    vocab_size, rows_inner, stride_outer, stride_inner,
+    grad_rows_inner, grad_stride_outer, grad_stride_inner, inverse_temperature, softcap,
     HAS_MASK: tl.constexpr, HAS_SOFTCAP: tl.constexpr, GRAD_LOG_PROBS: tl.constexpr,
     GRAD_ENTROPIES: tl.constexpr, GRAD_SELF_CERTAINTIES: tl.constexpr, BLOCK_V: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     logits_row_ptr = logits_ptr + _row_start(row, rows_inner, stride_outer, stride_inner)
     grad_row_ptr = grad_logits_ptr + _row_start(
-        row, rows_inner, grad_stride_outer, grad_stride_inner
+        row, grad_rows_inner, grad_stride_outer, grad_stride_inner
     )
     columns = tl.arange(0, BLOCK_V)
     g = 0.0
@@ -165,11 +166,12 @@ def token_log_probs_bwd_kernel(
             tl.store(grad_row_ptr + start + columns, zeros, mask=start + columns < vocab_size)
     else:
         token = tl.load(token_ids_ptr + row).to(tl.int64)
-        maximum = tl.load(maxima_ptr + row)
-        log_sum = tl.load(log_sums_ptr + row)
+        maximum = tl.load(origins_ptr + row)
+        row_total = tl.load(sums_ptr + row)
         constant = s - g
         if GRAD_ENTROPIES:
-            constant += h * (log_sum - tl.load(entropies_ptr + row))
+            constant += h * (tl.log(row_total) - tl.load(entropies_ptr + row))
+        inverse_total = 1.0 / row_total
         uniform = s / tl.sum(tl.full([1], vocab_size, tl.float32), 0)
         for start in range(0, vocab_size, BLOCK_V):
             valid = start + columns < vocab_size
@@ -181,10 +183,10 @@ def token_log_probs_bwd_kernel(
                 y = softcap * t
                 slope = inverse_temperature * (1.0 - t * t)
             d = _bounded((y - maximum) * inverse_temperature)
-            p = tl.exp(d - log_sum)
+            p = tl.exp(d) * inverse_total
             grad = p * (constant - h * d)
             grad += tl.where(start + columns == token, g, 0.0) - uniform
-            grad = tl.where(y == -float("inf"), 0.0, grad * slope)
+            grad = tl.where(y == -float("inf"), 0.0 * row_total, grad * slope)
             tl.store(
                 grad_row_ptr + start + columns,
                 grad.to(grad_logits_ptr.dtype.element_ty),
@@ -193,14 +195,14 @@ def token_log_probs_bwd_kernel(
 
 
 def launch_token_log_probs_fwd(
-    logits, token_ids, mask, log_probs, entropies, self_certainties, maxima, log_sums, *,
+    logits, token_ids, mask, log_probs, entropies, self_certainties, origins, sums, *,
     layout, inverse_temperature, softcap, entropy, self_certainty,
 ):  # fmt: skip
     """One program a row; `layout` is (rows_inner, stride_outer, stride_inner) of the logits."""
     block, num_warps = block_of(logits.shape[-1])
     token_log_probs_fwd_kernel[(token_ids.numel(),)](
         logits, token_ids, mask,
-        log_probs, entropies, self_certainties, maxima, log_sums,
+        log_probs, entropies, self_certainties, origins, sums,
         logits.shape[-1], *layout, inverse_temperature, softcap or 0.0,
         HAS_MASK=mask is not None, HAS_SOFTCAP=softcap is not None,
         ENTROPY=entropy, SELF_CERTAINTY=self_certainty, BLOCK_V=block, num_warps=num_warps,
@@ -209,15 +211,15 @@ def launch_token_log_probs_fwd(
 
 def launch_token_log_probs_bwd(
     grad_log_probs, grad_entropies, grad_self_certainties,
-    logits, token_ids, mask, entropies, maxima, log_sums, grad_logits, *,
+    logits, token_ids, mask, entropies, origins, sums, grad_logits, *,
     layout, grad_layout, inverse_temperature, softcap,
 ):  # fmt: skip
     """`grad_logits` may be `logits`: every element is read before its own gradient is written."""
     block, num_warps = block_of(logits.shape[-1])
     token_log_probs_bwd_kernel[(token_ids.numel(),)](
         grad_log_probs, grad_entropies, grad_self_certainties,
-        logits, token_ids, mask, entropies, maxima, log_sums, grad_logits,
-        logits.shape[-1], *layout, *grad_layout[1:], inverse_temperature, softcap or 0.0,
+        logits, token_ids, mask, entropies, origins, sums, grad_logits,
+        logits.shape[-1], *layout, *grad_layout, inverse_temperature, softcap or 0.0,
         HAS_MASK=mask is not None, HAS_SOFTCAP=softcap is not None,
         GRAD_LOG_PROBS=grad_log_probs is not None, GRAD_ENTROPIES=grad_entropies is not None,
         GRAD_SELF_CERTAINTIES=grad_self_certainties is not None, BLOCK_V=block,

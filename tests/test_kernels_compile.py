@@ -50,7 +50,7 @@ def log_probs_kernels():
             typed(f"*{dtype}", "logits_ptr")
             | typed("*i64", "token_ids_ptr")
             | typed("*i1", "mask_ptr")
-            | typed("*fp32", "entropies_ptr maxima_ptr log_sums_ptr")
+            | typed("*fp32", "entropies_ptr origins_ptr sums_ptr")
             | typed("i32", f"vocab_size rows_inner {strides}")
             | typed("fp32", "inverse_temperature softcap")
         )
@@ -69,7 +69,7 @@ def log_probs_kernels():
             common
             | typed("*fp32", "grad_log_probs_ptr grad_entropies_ptr grad_self_certainties_ptr")
             | typed(f"*{dtype}", "grad_logits_ptr")
-            | typed("i32", grad_strides),
+            | typed("i32", f"grad_rows_inner {grad_strides}"),
             options
             | {"GRAD_LOG_PROBS": True, "GRAD_ENTROPIES": True, "GRAD_SELF_CERTAINTIES": extras},
             num_warps=8,
@@ -121,7 +121,7 @@ def policy_losses_kernels():
 KERNELS = [*log_probs_kernels(), *policy_losses_kernels()]
 
 # Far more columns a thread than there are registers: shows that a spill would be seen.
-SPILLING = replace(KERNELS[0], constexprs=KERNELS[0].constexprs | {"BLOCK_V": 32768}, num_warps=4)
+SPILLING = replace(KERNELS[0], constexprs=KERNELS[0].constexprs | {"BLOCK_V": 16384}, num_warps=4)
 
 
 @pytest.fixture(scope="module")

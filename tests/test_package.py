@@ -16,10 +16,12 @@ ROOT = Path(__file__).parent.parent
 PUBLIC_NAMES = {
     "PolicyLoss",
     "PolicyLossSpec",
+    "TokenStats",
     "__version__",
     "num_threads",
     "policy_loss",
     "set_num_threads",
+    "token_log_probs",
 }
 
 

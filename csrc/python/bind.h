@@ -17,6 +17,7 @@ T* pointer(std::uintptr_t address) {
 }
 
 void bind_build(nb::module_& m);
+void bind_log_probs(nb::module_& m);
 void bind_policy_losses(nb::module_& m);
 
 }  // namespace fastrl::python

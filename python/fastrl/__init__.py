@@ -12,7 +12,9 @@ from fastrl._core import num_threads, set_num_threads
 _HOMES: dict[str, str] = {
     "PolicyLoss": "policy_losses",
     "PolicyLossSpec": "policy_losses",
+    "TokenStats": "log_probs",
     "policy_loss": "policy_losses",
+    "token_log_probs": "log_probs",
 }
 
 __all__ = ["__version__", "num_threads", "set_num_threads", *_HOMES]

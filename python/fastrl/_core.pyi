@@ -21,6 +21,20 @@ def compiler() -> str: ...
 def cuda_info() -> dict[str, object]:
     """Empty when built without CUDA."""
 
+def token_log_probs(logits: int, dtype: str, rows: int, vocab_size: int, layout: tuple[int, int, int], temperature: float, softcap: float, token_ids: int, mask: int, log_probs: int, entropies: int, self_certainties: int, origins: int, sums: int) -> None:
+    """
+    Addresses of checked arrays; 0 where there is none. `softcap` 0 is none.
+    """
+
+def token_log_probs_backward(logits: int, dtype: str, rows: int, vocab_size: int, layout: tuple[int, int, int], temperature: float, softcap: float, token_ids: int, mask: int, grad_log_probs: int, grad_entropies: int, grad_self_certainties: int, entropies: int, origins: int, sums: int, grad_logits: int, grad_layout: tuple[int, int, int]) -> None:
+    """The gradient of the logits; `grad_logits` may be `logits`."""
+
+def prefer_huge_pages(address: int, bytes: int) -> None:
+    """Advice for fresh memory that is about to be written."""
+
+def first_token_outside(token_ids: int, mask: int, rows: int, vocab_size: int) -> int:
+    """The first row whose token id is outside the vocabulary, or -1."""
+
 def policy_loss_ratios() -> list[str]: ...
 
 def policy_loss_surrogates() -> list[str]: ...
