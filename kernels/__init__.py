@@ -1,0 +1,1 @@
+"""Triton kernels, one op a file; they import triton and nothing else."""

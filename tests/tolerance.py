@@ -27,8 +27,11 @@ def assert_close(actual, reference, naive=None, *, dtype=None, what="result"):
         return
     infinite = ~np.isfinite(reference)
     np.testing.assert_array_equal(actual[infinite], reference[infinite], err_msg=what)
-    error = np.abs(actual - reference)[~infinite].max(initial=0.0)
+    error = np.abs(actual[~infinite] - reference[~infinite]).max(initial=0.0)
     bound = 2 * epsilon * np.abs(reference[~infinite]).max(initial=0.0)
     if naive is not None:
-        bound += 2 * np.abs(as_float64(naive) - reference)[~infinite].max(initial=0.0)
-    assert error <= bound, f"{what}: error {error:.3g} is {error / max(bound, 1e-300):.2f} × {bound:.3g}"
+        naive = as_float64(naive)
+        bound += 2 * np.abs(naive[~infinite] - reference[~infinite]).max(initial=0.0)
+    assert error <= bound, (
+        f"{what}: error {error:.3g} is {error / max(bound, 1e-300):.2f} × {bound:.3g}"
+    )

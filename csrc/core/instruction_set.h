@@ -7,7 +7,11 @@
 
 #if defined(__x86_64__)
 #define FASTRL_TARGET_V3 __attribute__((target("arch=x86-64-v3")))
+#if defined(__clang__)  // knows the width as a command-line option only
+#define FASTRL_TARGET_V4 __attribute__((target("arch=x86-64-v4")))
+#else
 #define FASTRL_TARGET_V4 __attribute__((target("arch=x86-64-v4,prefer-vector-width=512")))
+#endif
 #else
 #define FASTRL_TARGET_V3
 #define FASTRL_TARGET_V4

@@ -78,7 +78,7 @@ class Pool {
   int size() const { return size_.load(std::memory_order_relaxed); }
 
   void resize(int size) {
-    const std::lock_guard lock(caller_);
+    const std::scoped_lock lock(caller_);
     stop_workers();
     size_.store(size, std::memory_order_relaxed);
   }
@@ -126,7 +126,8 @@ class Pool {
     job_ = job;
     error_chunk_ = job.num_chunks;
     unfinished_.store(job.num_chunks, std::memory_order_relaxed);
-    const std::uint64_t generation = (ticket_.load(std::memory_order_relaxed) >> kRemainingBits) + 1;
+    const std::uint64_t generation =
+        (ticket_.load(std::memory_order_relaxed) >> kRemainingBits) + 1;
     ticket_.store(generation << kRemainingBits | static_cast<std::uint64_t>(job.num_chunks),
                   std::memory_order_seq_cst);
     if (sleepers_.load(std::memory_order_seq_cst) > 0) ticket_.notify_all();
@@ -150,7 +151,7 @@ class Pool {
     try {
       job_.body(job_.context, begin, std::min(job_.n, begin + job_.grain));
     } catch (...) {
-      const std::lock_guard lock(error_lock_);
+      const std::scoped_lock lock(error_lock_);
       if (chunk < error_chunk_) {
         error_chunk_ = chunk;
         error_ = std::current_exception();
@@ -203,7 +204,8 @@ class Pool {
 
   void stop_workers() {
     stopping_.store(true, std::memory_order_release);
-    const std::uint64_t generation = (ticket_.load(std::memory_order_relaxed) >> kRemainingBits) + 1;
+    const std::uint64_t generation =
+        (ticket_.load(std::memory_order_relaxed) >> kRemainingBits) + 1;
     ticket_.store(generation << kRemainingBits, std::memory_order_seq_cst);
     ticket_.notify_all();
     for (auto& worker : workers_) worker.join();

@@ -33,13 +33,16 @@ nb::dict cuda_info() {
 }  // namespace
 
 void bind_build(nb::module_& m) {
-  m.attr("__version__") = FASTRL_VERSION;
-  m.def("instruction_set", [] { return std::string(name(instruction_set())); },
-        "The SIMD form that the kernels run in.");
+  m.def(
+      "instruction_set", [] { return std::string(name(instruction_set())); },
+      "The SIMD form that the kernels run in.");
   m.def("num_threads", &num_threads, "Threads that work on one call, the caller included.");
-  m.def("set_num_threads", &set_num_threads, nb::arg("n"), nb::call_guard<nb::gil_scoped_release>());
+  m.def("set_num_threads", &set_num_threads, nb::arg("n"), nb::call_guard<nb::gil_scoped_release>(),
+        "Set how many threads work on one call, from 1 to 1024. Results do not depend on it. The\n"
+        "default is FASTRL_NUM_THREADS, or the cores that this process may use.");
   m.def("compiler", [] { return std::string(__VERSION__); });
-  m.def("cuda_info", &cuda_info, "Empty when built without CUDA.");
+  m.def("cuda_info", &cuda_info, nb::sig("def cuda_info() -> dict[str, object]"),
+        "Empty when built without CUDA.");
 }
 
 }  // namespace fastrl::python

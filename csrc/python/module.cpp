@@ -5,4 +5,6 @@ NB_MODULE(_core, m) {
   fastrl::python::bind_build(m);
   fastrl::python::bind_advantages(m);
   fastrl::python::bind_credit(m);
+  fastrl::python::bind_log_probs(m);
+  fastrl::python::bind_policy_losses(m);
 }

@@ -6,7 +6,7 @@ Importing this needs NumPy only; torch, triton and gymnasium are imported where 
 from importlib import import_module
 from typing import Any
 
-from fastrl._core import __version__, num_threads, set_num_threads
+from fastrl._core import num_threads, set_num_threads
 
 # Where each public name lives; the module is imported at the first use of the name.
 _HOMES: dict[str, str] = {
@@ -14,12 +14,19 @@ _HOMES: dict[str, str] = {
     "group_advantages": "advantages",
     "pivot_mask": "credit",
     "positive_amplification": "advantages",
+    "PolicyLoss": "policy_losses",
+    "PolicyLossSpec": "policy_losses",
+    "TokenStats": "log_probs",
+    "policy_loss": "policy_losses",
+    "token_log_probs": "log_probs",
 }
 
 __all__ = ["__version__", "num_threads", "set_num_threads", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("fastrl")
     if name not in _HOMES:
         raise AttributeError(f"module 'fastrl' has no attribute {name!r}")
     value = getattr(import_module(f"fastrl.{_HOMES[name]}"), name)

@@ -171,15 +171,14 @@ class Arguments:
         else:
             matches = len(actual) == len(letters)
             actual_end = actual
-        known = {letter: self._sizes[letter] for letter in letters if letter in self._sizes}  # type: ignore[index]
-        expected = [known.get(letter, letter) for letter in letters]  # type: ignore[arg-type]
+        expected = [self._sizes.get(str(letter), letter) for letter in letters]
         matches = matches and all(
             isinstance(want, str) or want == got
             for want, got in zip(expected, actual_end, strict=True)
         )
         if not matches:
             rule = _brackets(shape)
-            if known:
+            if expected != letters:
                 dots = ["..."] if shape[0] == "..." else []
                 rule += f" = {_brackets([*dots, *expected])}"
             raise self.error(name, f"have shape {rule}", _brackets(actual))

@@ -36,10 +36,10 @@ struct Register {
   static const fastrl::testing::Register register_##name(#name, name); \
   static void name()
 
-#define CHECK(condition)                                                        \
-  do {                                                                          \
-    if (!(condition)) {                                                         \
+#define CHECK(condition)                                                            \
+  do {                                                                              \
+    if (!(condition)) {                                                             \
       std::fprintf(stderr, "%s:%d: %s is false\n", __FILE__, __LINE__, #condition); \
-      ++fastrl::testing::failures();                                            \
-    }                                                                           \
+      ++fastrl::testing::failures();                                                \
+    }                                                                               \
   } while (false)

@@ -1,5 +1,5 @@
-#include "core/thread_pool.h"
 #include "check.h"
+#include "core/thread_pool.h"
 
 int main() {
   for (const auto& test : fastrl::testing::cases()) {

@@ -16,7 +16,8 @@ namespace {
 TEST(philox_matches_the_published_vectors) {
   // From the known-answer file of the Random123 paper's authors.
   CHECK((philox4x32(0, 0, 0) == Philox4{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
-  CHECK((philox4x32(~0ull, ~0ull, ~0ull) == Philox4{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  CHECK(
+      (philox4x32(~0ull, ~0ull, ~0ull) == Philox4{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   CHECK((philox4x32(0x299f31d0a4093822, 0x85a308d3243f6a88, 0x0370734413198a2e) ==
          Philox4{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }

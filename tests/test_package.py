@@ -1,0 +1,130 @@
+"""What is promised of the package as a whole: its names, its imports, its stub, its version."""
+
+import ast
+import importlib.metadata
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fastrl
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+PUBLIC_NAMES = {
+    "PolicyLoss",
+    "PolicyLossSpec",
+    "TokenStats",
+    "__version__",
+    "divergence_points",
+    "group_advantages",
+    "num_threads",
+    "pivot_mask",
+    "policy_loss",
+    "positive_amplification",
+    "set_num_threads",
+    "token_log_probs",
+}
+
+
+def run_python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_public_names_are_exactly_the_documented_ones():
+    assert set(fastrl.__all__) == PUBLIC_NAMES
+    assert set(dir(fastrl)) == PUBLIC_NAMES
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC_NAMES - {"__version__"}))
+def test_every_public_name_has_a_docstring(name):
+    assert inspect.getdoc(getattr(fastrl, name))
+
+
+def test_version_is_that_of_the_distribution():
+    assert fastrl.__version__ == importlib.metadata.version("fastrl")
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'fastrl' has no attribute 'nothing'"):
+        fastrl.nothing  # noqa: B018
+
+
+def test_import_needs_numpy_only():
+    heavy = ["torch", "triton", "gymnasium", "trl", "typer", "rich", "matplotlib", "safetensors"]
+    code = f"""
+import sys
+for name in {heavy}:
+    sys.modules[name] = None
+import fastrl
+fastrl.num_threads()
+loaded = [name for name in {heavy} if sys.modules[name] is not None]
+assert not loaded, loaded
+"""
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_stub_of_the_native_module_is_up_to_date(tmp_path):
+    pytest.importorskip("nanobind")
+    fresh = tmp_path / "_core.pyi"
+    command = [sys.executable, "-m", "nanobind.stubgen", "-q", "-m", "fastrl._core", "-o", fresh]
+    subprocess.run(command, check=True)
+    committed = ROOT / "python" / "fastrl" / "_core.pyi"
+    assert committed.read_text() == fresh.read_text(), "run `make stubs`"
+
+
+def test_kernels_import_triton_and_each_other_only():
+    for path in (ROOT / "kernels").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            else:
+                continue
+            assert all(m.startswith(("triton", "fastrl.kernels")) for m in modules), path
+
+
+@pytest.mark.parametrize("threads", ["0", "two", "4000"])
+def test_number_of_threads_in_the_environment_is_checked(threads):
+    result = run_python("import fastrl; fastrl.num_threads()", FASTRL_NUM_THREADS=threads)
+    assert f"`FASTRL_NUM_THREADS` must be a whole number from 1 to 1024, got '{threads}'" in (
+        result.stderr
+    )
+
+
+def test_number_of_threads_is_checked():
+    with pytest.raises(ValueError, match="set_num_threads: `n` must be from 1 to 1024, got 0"):
+        fastrl.set_num_threads(0)
+
+
+def test_instruction_set_in_the_environment_is_checked():
+    result = run_python(
+        "from fastrl import _core; _core.instruction_set()", FASTRL_INSTRUCTION_SET="sse9"
+    )
+    assert "`FASTRL_INSTRUCTION_SET` must be portable, x86-64-v3 or x86-64-v4" in result.stderr
+
+
+def test_the_pool_survives_a_fork():
+    code = """
+import os
+import fastrl
+fastrl.set_num_threads(3)
+pid = os.fork()
+if pid == 0:
+    assert fastrl.num_threads() == 3
+    fastrl.set_num_threads(2)
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
