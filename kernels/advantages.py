@@ -13,7 +13,7 @@ Limits    quadratic: meant for up to some ten thousand trajectories. NaN rewards
 import triton
 import triton.language as tl
 
-_BLOCK = 32  # trajectories of a program
+_BLOCK = 16  # trajectories of a program
 _BLOCK_OTHERS = 64  # others compared with at a time
 
 

@@ -81,8 +81,8 @@ def test_singletons_get_zero_or_keep_their_reward(cpu_backend):
 
 
 def test_nothing_is_divided_by_a_missing_spread(cpu_backend):
-    rewards, ids = torch.tensor([0.5, 0.5, 3.0]), torch.tensor([1, 1, 2])
-    actual = fastrl.group_advantages(rewards, ids, baseline="none", eps=0.0)
+    rewards = torch.tensor([0.1, 0.1, 0.1, 3.0], dtype=torch.float64)  # whose sum rounds
+    actual = fastrl.group_advantages(rewards, torch.tensor([1, 1, 1, 2]), baseline="none", eps=0.0)
     assert torch.equal(actual, rewards)
 
 

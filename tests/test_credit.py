@@ -361,3 +361,31 @@ IDS = np.arange(6).reshape(2, 3)
 def test_divergence_points_rejects(arguments, options, error, message):
     with pytest.raises(error, match=f"divergence_points: {message}"):
         fastrl.divergence_points(*arguments, **options)
+
+
+def test_advantages_amplification_pivots_and_loss_compose(cpu_backend):
+    """Two groups of a base and its retry; in the first both fail, in the second the retry works."""
+    group_ids = torch.tensor([7, 4, 7, 4])
+    rewards = torch.tensor([0.0, 0.0, 0.0, 1.0])
+    action_mask = torch.tensor([[0, 1, 1, 0, 1, 1, 0, 1]] * 4, dtype=torch.bool)
+    turn_starts = torch.tensor([[1, 4, 7]] * 4, dtype=torch.int32)
+    loss_mask = fastrl.pivot_mask(action_mask, turn_starts, torch.tensor([2, 1, 2, 1]))
+    advantages = fastrl.group_advantages(rewards, group_ids, scale="none")
+    amplified = fastrl.positive_amplification(advantages, rewards)
+    assert amplified.tolist() == [0.0, -0.5, 0.0, 3.0]
+
+    log_probs = torch.full([4, 8], -1.0).masked_fill(~loss_mask, float("nan")).requires_grad_()
+    result = fastrl.policy_loss(log_probs, amplified, loss_mask, spec="r3l")
+    result.loss.backward()
+    assert result.loss.isfinite()
+    credited = loss_mask & (amplified != 0)[:, None]
+    assert torch.equal(log_probs.grad != 0, credited)
+    assert credited.sum(1).tolist() == [0, 3, 0, 3]
+
+    failures = torch.zeros(4)
+    nothing = fastrl.positive_amplification(fastrl.group_advantages(failures, group_ids), failures)
+    fresh = torch.full([4, 8], -1.0, requires_grad=True)
+    loss = fastrl.policy_loss(fresh, nothing, loss_mask, spec="r3l").loss
+    loss.backward()
+    assert loss == 0
+    assert not fresh.grad.any()

@@ -117,8 +117,62 @@ def policy_losses_kernels():
     )
 
 
+def advantages_kernels():
+    sizes = {"BLOCK": 16, "BLOCK_OTHERS": 64}
+    for baseline, scale in [("mean", "group"), ("leave_one_out", "batch"), ("none", "none")]:
+        yield Kernel(
+            "fastrl.kernels.advantages",
+            "group_advantages_kernel",
+            typed("*fp32", "rewards_ptr advantages_ptr")
+            | typed("*i64", "group_ids_ptr")
+            | {"B": "i32", "eps": "fp64"},
+            sizes | {"BASELINE": baseline, "SCALE": scale, "UNBIASED": True},
+        )
+    for group_max in [False, True]:
+        yield Kernel(
+            "fastrl.kernels.advantages",
+            "positive_amplification_kernel",
+            typed("*fp32", "advantages_ptr rewards_ptr amplified_ptr")
+            | typed("*i64", "group_ids_ptr")
+            | typed("fp64", "alpha success_threshold success_value")
+            | {"B": "i32"},
+            sizes | {"GROUP_MAX": group_max, "SUCCESS_IS_ALPHA": not group_max},
+        )
+
+
+def credit_kernels():
+    for packed in [False, True]:
+        yield Kernel(
+            "fastrl.kernels.credit",
+            "pivot_mask_kernel",
+            typed("*i1", "action_mask_ptr loss_mask_ptr")
+            | typed("*i64", "turn_starts_ptr pivot_turns_ptr cu_seqlens_ptr")
+            | typed("i32", "row_size num_turns"),
+            {"PACKED": packed, "BLOCK": 1024},
+        )
+        yield Kernel(
+            "fastrl.kernels.credit",
+            "divergence_points_kernel",
+            typed("*i64", "base_ptr base_lengths_ptr base_cu_seqlens_ptr")
+            | typed("*i64", "retry_ptr retry_lengths_ptr retry_cu_seqlens_ptr")
+            | typed("*i32", "points_ptr")
+            | typed("i32", "base_row_size retry_row_size"),
+            {
+                "PACKED": packed,
+                "HAS_BASE_LENGTHS": not packed,
+                "HAS_RETRY_LENGTHS": not packed,
+                "BLOCK": 1024,
+            },
+        )
+
+
 # A new kernel joins by a line here.
-KERNELS = [*log_probs_kernels(), *policy_losses_kernels()]
+KERNELS = [
+    *log_probs_kernels(),
+    *policy_losses_kernels(),
+    *advantages_kernels(),
+    *credit_kernels(),
+]
 
 # Far more columns a thread than there are registers: shows that a spill would be seen.
 SPILLING = replace(KERNELS[0], constexprs=KERNELS[0].constexprs | {"BLOCK_V": 16384}, num_warps=4)

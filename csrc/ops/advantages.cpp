@@ -154,7 +154,7 @@ void positive_amplification(const T* advantages, const T* rewards, const std::in
     }
   }
   for (std::size_t i = 0; i < size; ++i) {
-    const double advantage = static_cast<double>(advantages[i]);
+    const auto advantage = static_cast<double>(advantages[i]);
     const double bar = group_ids == nullptr ? options.success_threshold : best[groups.of_member(i)];
     double value = advantage >= 0 ? options.alpha * advantage : advantage;
     if (static_cast<double>(rewards[i]) >= bar) {

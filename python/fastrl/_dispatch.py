@@ -90,6 +90,11 @@ def backend(array: Array) -> str:
     raise ValueError(f"fastrl has kernels for cpu and cuda tensors, got one on {device}")
 
 
+def on_device_of(tensor: Array) -> Any:
+    """A context in which kernels start on this CUDA tensor's device; nothing for a CPU tensor."""
+    return sys.modules["torch"].cuda.device_of(tensor)
+
+
 def _brackets(items: Sequence[object]) -> str:
     return "[" + ", ".join(str(item) for item in items) + "]"
 

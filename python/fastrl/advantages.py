@@ -16,6 +16,7 @@ from fastrl._dispatch import (
     contiguous,
     empty,
     is_torch,
+    on_device_of,
 )
 
 _REWARDS = ("float32", "float64")
@@ -79,7 +80,8 @@ def group_advantages(
     if is_torch(rewards) and backend(rewards) == "triton":
         from fastrl.kernels.advantages import launch_group_advantages
 
-        launch_group_advantages(rewards, group_ids, advantages, baseline, scale, eps, unbiased)
+        with on_device_of(rewards):
+            launch_group_advantages(rewards, group_ids, advantages, baseline, scale, eps, unbiased)
     else:
         _core.group_advantages(
             address(rewards),
@@ -162,10 +164,11 @@ def positive_amplification(
     if is_torch(advantages) and backend(advantages) == "triton":
         from fastrl.kernels.advantages import launch_positive_amplification
 
-        launch_positive_amplification(
-            advantages, rewards, group_ids, amplified, alpha, threshold or 0.0,
-            None if success_is_alpha else value,
-        )  # fmt: skip
+        with on_device_of(advantages):
+            launch_positive_amplification(
+                advantages, rewards, group_ids, amplified, alpha, threshold or 0.0,
+                None if success_is_alpha else value,
+            )  # fmt: skip
     else:
         _core.positive_amplification(
             address(advantages),

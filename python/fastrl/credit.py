@@ -15,6 +15,7 @@ from fastrl._dispatch import (
     dtype_name,
     empty,
     is_torch,
+    on_device_of,
 )
 
 
@@ -66,7 +67,8 @@ def pivot_mask(
     if is_torch(action_mask) and backend(action_mask) == "triton":
         from fastrl.kernels.credit import launch_pivot_mask
 
-        launch_pivot_mask(action_mask, turn_starts, pivot_turns, ends, loss_mask)
+        with on_device_of(action_mask):
+            launch_pivot_mask(action_mask, turn_starts, pivot_turns, ends, loss_mask)
     else:
         _core.pivot_mask(
             address(action_mask),
@@ -131,9 +133,10 @@ def divergence_points(
     if is_torch(base) and backend(base) == "triton":
         from fastrl.kernels.credit import launch_divergence_points
 
-        launch_divergence_points(
-            base, base_counts, base_ends, retry, retry_counts, retry_ends, points
-        )
+        with on_device_of(base):
+            launch_divergence_points(
+                base, base_counts, base_ends, retry, retry_counts, retry_ends, points
+            )
     else:
         _core.divergence_points(
             address(base),
