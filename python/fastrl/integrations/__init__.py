@@ -1,0 +1,1 @@
+"""fastrl inside other people's trainers. Nothing in fastrl imports these modules."""

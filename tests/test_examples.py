@@ -1,0 +1,39 @@
+"""The examples run as they are, and what they train improves."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run_example(name, *arguments):
+    """Everything the example prints."""
+    finished = subprocess.run(
+        [sys.executable, EXAMPLES / name, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_plain_loop_learns_to_copy_the_prompt():
+    pytest.importorskip("torch")
+    rewards = [float(x) for x in re.findall(r"reward (\d\.\d+)", run_example("plain_loop.py"))]
+    assert rewards[0] < 0.3
+    assert rewards[-1] > 0.9
+
+
+def test_trl_example_learns_to_answer_with_colors():
+    pytest.importorskip("trl")
+    last_line = run_example("trl_grpo.py", "--steps", "15").splitlines()[-1]
+    first, last = re.findall(r"\d\.\d+", last_line)
+    assert float(last) > float(first) + 0.2
