@@ -1,0 +1,162 @@
+"""Group advantages and credit masks against the loops that trainers run and vectorized torch.
+
+The loops are what verl and Trinity-RFT run on the CPU between sampling and training.
+
+    python benchmarks/bench_advantages.py --op group_advantages --shape 8192x8 --device cpu
+"""
+
+import argparse
+from collections import defaultdict
+from functools import partial
+
+import fastrl
+import torch
+from harness import Provider, measure, report
+from tolerance import assert_close
+
+EPS = 1e-4
+
+# Trajectories × group size: a small step, a large step. Sequences × tokens: agentic trajectories.
+SHAPES = {
+    "group_advantages": ["512x8", "8192x8"],
+    "pivot_mask": ["64x2048", "768x16384"],
+    "divergence_points": ["64x2048", "768x16384"],
+}
+
+
+def group_inputs(size, group_size, device):
+    generator = torch.Generator().manual_seed(0)
+    rewards = torch.rand(size, generator=generator)
+    ids = torch.arange(size) // group_size
+    return rewards.to(device), ids[torch.randperm(size, generator=generator)].to(device)
+
+
+def group_loop(rewards, ids):
+    """A dictionary of lists, one trajectory at a time, as verl and Trinity-RFT do."""
+    members, mean, deviation = defaultdict(list), {}, {}
+    for i in range(len(rewards)):
+        members[ids[i].item()].append(rewards[i])
+    for group, values in members.items():
+        stacked = torch.stack(values)
+        mean[group], deviation[group] = stacked.mean(), stacked.std()
+    out = torch.empty_like(rewards)
+    for i in range(len(rewards)):
+        group = ids[i].item()
+        out[i] = (rewards[i] - mean[group]) / (deviation[group] + EPS)
+    return out
+
+
+def group_torch(rewards, ids):
+    _, dense, counts = ids.unique(return_inverse=True, return_counts=True)
+    zeros = rewards.new_zeros(len(counts))
+    centered = rewards - (zeros.index_add(0, dense, rewards) / counts)[dense]
+    variance = zeros.index_add(0, dense, centered.square()) / (counts - 1)
+    return centered / (variance.sqrt()[dense] + EPS)
+
+
+def group_fastrl(rewards, ids):
+    return fastrl.group_advantages(rewards, ids, eps=EPS)
+
+
+def pivot_inputs(size, length, device):
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(size, length, generator=generator) < 0.5
+    starts = torch.arange(0, length, length // 16, dtype=torch.int32).expand(size, -1).contiguous()
+    pivots = torch.randint(0, 16, (size,), generator=generator, dtype=torch.int32)
+    return mask.to(device), starts.to(device), pivots.to(device)
+
+
+def pivot_loop(mask, starts, pivots):
+    """One row at a time."""
+    out = mask.clone()
+    for row in range(len(mask)):
+        out[row, : int(starts[row, int(pivots[row])])] = False
+    return out
+
+
+def pivot_torch(mask, starts, pivots):
+    first = starts.gather(1, pivots.long()[:, None])
+    return mask & (torch.arange(mask.shape[1], device=mask.device) >= first)
+
+
+def divergence_inputs(size, length, device):
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randint(0, 150_000, (size, length), generator=generator)
+    retry = base.clone()
+    points = torch.randint(0, length, (size,), generator=generator)
+    retry[torch.arange(size), points] += 1
+    return base.to(device), retry.to(device)
+
+
+def divergence_loop(base, retry):
+    """One pair at a time."""
+    points = [int((a != b).nonzero()[0, 0]) for a, b in zip(base, retry, strict=True)]
+    return torch.tensor(points, dtype=torch.int32, device=base.device)
+
+
+def divergence_torch(base, retry):
+    return (base != retry).byte().argmax(1).int()
+
+
+OPS = {
+    "group_advantages": (
+        group_inputs,
+        {"fastrl": group_fastrl, "torch": group_torch, "loop": group_loop},
+    ),
+    "pivot_mask": (
+        pivot_inputs,
+        {"fastrl": fastrl.pivot_mask, "torch": pivot_torch, "loop": pivot_loop},
+    ),
+    "divergence_points": (
+        divergence_inputs,
+        {"fastrl": fastrl.divergence_points, "torch": divergence_torch, "loop": divergence_loop},
+    ),
+}
+
+
+def providers_of(op, shape, device):
+    """Each way to do it, with a check against vectorized torch in float64."""
+    make_inputs, functions = OPS[op]
+    inputs = make_inputs(*shape, device)
+    doubled = [x.double() if x.is_floating_point() else x for x in inputs]
+    want = functions["torch"](*doubled).cpu()
+    naive = functions["torch"](*inputs).cpu()
+
+    def check(function):
+        result = function(*inputs).cpu()
+        assert_close(result.float(), want, naive, dtype="float32")
+        return float((result.double() - want.double()).abs().max())
+
+    return [
+        Provider(name, run=partial(function, *inputs), check=partial(check, function))
+        for name, function in functions.items()
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--op", choices=list(OPS), help="default: all")
+    parser.add_argument("--shape", help="as in 8192x8")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--seconds", type=float, default=3.0, help="time to measure a table for")
+    parser.add_argument("--threads", type=int, default=fastrl.num_threads(), help="of both sides")
+    parser.add_argument("--json", help="append the results to this file")
+    arguments = parser.parse_args()
+    fastrl.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads)
+    for op in [arguments.op] if arguments.op else OPS:
+        for shape in [arguments.shape] if arguments.shape else SHAPES[op]:
+            size = tuple(int(number) for number in shape.split("x"))
+            providers = providers_of(op, size, arguments.device)
+            measure(providers, device=arguments.device, seconds=arguments.seconds, warmup=0.5)
+            report(
+                f"{op}, {shape}, {arguments.device}",
+                providers,
+                baseline="loop",
+                device=arguments.device,
+                json_path=arguments.json,
+            )
+
+
+if __name__ == "__main__":
+    main()
