@@ -18,5 +18,6 @@ T* pointer(std::uintptr_t address) {
 
 void bind_build(nb::module_& m);
 void bind_policy_losses(nb::module_& m);
+void bind_envs(nb::module_& m);
 
 }  // namespace fastrl::python

@@ -4,4 +4,5 @@ NB_MODULE(_core, m) {
   m.doc() = "The compiled core of fastrl. Private: arguments are checked by the modules above it.";
   fastrl::python::bind_build(m);
   fastrl::python::bind_policy_losses(m);
+  fastrl::python::bind_envs(m);
 }

@@ -12,6 +12,7 @@ from fastrl._core import num_threads, set_num_threads
 _HOMES: dict[str, str] = {
     "PolicyLoss": "policy_losses",
     "PolicyLossSpec": "policy_losses",
+    "make_vec": "envs",
     "policy_loss": "policy_losses",
 }
 

@@ -1,0 +1,38 @@
+"""Native vectorized environments, with time: snapshot, restore, branch, solve.
+
+Importing this also registers every environment with Gymnasium, as in
+``gymnasium.make_vec("fastrl/Sokoban-v0", num_envs=64)``.
+"""
+
+from fastrl.envs.registration import environment_ids, make_vec, register_environments
+from fastrl.envs.snapshot import Snapshot
+from fastrl.envs.vector import VectorEnv
+from fastrl.envs.vocabulary import (
+    ACTION_TOKEN,
+    END_TOKEN,
+    GUIDANCE_TOKEN,
+    OBSERVATION_TOKEN,
+    PAD_TOKEN,
+    START_TOKEN,
+    VOCABULARY,
+    detokenize,
+    tokenize,
+)
+
+__all__ = [
+    "ACTION_TOKEN",
+    "END_TOKEN",
+    "GUIDANCE_TOKEN",
+    "OBSERVATION_TOKEN",
+    "PAD_TOKEN",
+    "START_TOKEN",
+    "VOCABULARY",
+    "Snapshot",
+    "VectorEnv",
+    "detokenize",
+    "environment_ids",
+    "make_vec",
+    "tokenize",
+]
+
+register_environments()

@@ -1,0 +1,118 @@
+"""Environments by name."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from fastrl import _core
+from fastrl._dispatch import Arguments
+from fastrl.envs.vector import VectorEnv
+
+AUTORESET_MODES = {
+    "next_step": gymnasium.vector.AutoresetMode.NEXT_STEP,
+    "same_step": gymnasium.vector.AutoresetMode.SAME_STEP,
+    "disabled": gymnasium.vector.AutoresetMode.DISABLED,
+}
+
+
+def environment_ids() -> list[str]:
+    """The ids that `make_vec` knows."""
+    ids: list[str] = _core.environment_ids()
+    return ids
+
+
+def make_vec(
+    id: str,  # noqa: A002  Gymnasium's name
+    num_envs: int = 1,
+    *,
+    group_size: int = 1,
+    num_levels: int | None = None,
+    level_seed: int = 0,
+    autoreset_mode: str | gymnasium.vector.AutoresetMode = "next_step",
+    max_episode_steps: int | None = None,
+    invalid_penalty: float = 0.0,
+    render_mode: str | None = None,
+    **options: Any,
+) -> VectorEnv:
+    """A batch of native environments behind Gymnasium's `VectorEnv`.
+
+    ================== =========================================================================
+    CodeLock-v0        ``length=8, num_choices=4, reward="graded"|"matches"|"binary"``
+    ================== =========================================================================
+
+    All take ``observation="grid"|"compact"``: everything there is to see at each step, or
+    everything at the start and then only what moves, for policies that read the whole history.
+
+    Args:
+        id: One of `environment_ids()`, with or without "fastrl/" in front.
+        num_envs: B.
+        group_size: So many neighbors share the level of each of their episodes, but not their
+            randomness. Divides `num_envs`.
+        num_levels: None makes a new level at every reset. M draws each from M fixed ones that
+            depend on `level_seed` and the options alone.
+        level_seed: Names the fixed levels; not used without `num_levels`.
+        autoreset_mode: "next_step", "same_step" or "disabled", as Gymnasium defines them.
+        max_episode_steps: Where episodes are truncated; None is the environment's own limit.
+        invalid_penalty: At least 0; taken from the reward of a malformed action (-1).
+        render_mode: "ansi" lets `render()` return texts.
+        **options: The environment's own.
+    """
+    arguments = Arguments("make_vec")
+    if not isinstance(id, str):
+        raise arguments.error("id", "be a string", type(id).__name__, kind=TypeError)
+    name = id.removeprefix("fastrl/")
+    arguments.integer("num_envs", num_envs, low=1)
+    arguments.integer("group_size", group_size, low=1)
+    if num_envs % group_size:
+        raise arguments.error(
+            "group_size", f"divide `num_envs` = {num_envs} without a rest", group_size
+        )
+    if num_levels is not None:
+        arguments.integer("num_levels", num_levels, low=1, high=2**32 - 1)
+    arguments.integer("level_seed", level_seed, low=0, high=2**64 - 1)
+    if isinstance(autoreset_mode, gymnasium.vector.AutoresetMode):
+        mode = autoreset_mode
+    else:
+        arguments.choice("autoreset_mode", autoreset_mode, list(AUTORESET_MODES))
+        mode = AUTORESET_MODES[autoreset_mode]
+    if max_episode_steps is not None:
+        arguments.integer("max_episode_steps", max_episode_steps, low=1, high=2**31 - 1)
+    arguments.number("invalid_penalty", invalid_penalty, low=0.0)
+    if render_mode is not None:
+        arguments.choice("render_mode", render_mode, ["ansi"])
+    native = _core.make_vector_env(
+        name,
+        int(num_envs),
+        int(group_size),
+        int(num_levels or 0),
+        int(level_seed),
+        int(max_episode_steps or 0),
+        list(AUTORESET_MODES.values()).index(mode),
+        float(invalid_penalty),
+        {key: _plain(arguments, key, value) for key, value in options.items()},
+    )
+    return VectorEnv(native, name, int(num_envs), mode, render_mode)
+
+
+def _plain(arguments: Arguments, name: str, value: object) -> object:
+    """An option as the Python scalar that the native side reads."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, bool | int | float | str):
+        raise arguments.error(
+            name, "be a bool, a number or a string", type(value).__name__, kind=TypeError
+        )
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise arguments.error(name, "fit into 64 bits", value)
+    return value
+
+
+def register_environments() -> None:
+    """Lets Gymnasium's own `make_vec` find all of these under "fastrl/"."""
+    for name in environment_ids():
+        gymnasium.register(
+            f"fastrl/{name}",
+            vector_entry_point="fastrl.envs.registration:make_vec",
+            kwargs={"id": name},
+        )
