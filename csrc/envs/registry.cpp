@@ -2,6 +2,8 @@
 #include "core/check.h"
 #include "envs/batch.h"
 #include "envs/code_lock.h"
+#include "envs/frozen_lake_text.h"
+#include "envs/sokoban.h"
 
 namespace fastrl {
 namespace {
@@ -20,7 +22,7 @@ constexpr Entry entry() {
           }};
 }
 
-constexpr Entry kEntries[] = {entry<CodeLock>()};
+constexpr Entry kEntries[] = {entry<CodeLock>(), entry<FrozenLakeText>(), entry<Sokoban>()};
 
 }  // namespace
 

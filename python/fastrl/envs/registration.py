@@ -8,6 +8,7 @@ import numpy as np
 from fastrl import _core
 from fastrl._dispatch import Arguments
 from fastrl.envs.vector import VectorEnv
+from fastrl.envs.vocabulary import check_string
 
 AUTORESET_MODES = {
     "next_step": gymnasium.vector.AutoresetMode.NEXT_STEP,
@@ -23,7 +24,7 @@ def environment_ids() -> list[str]:
 
 
 def make_vec(
-    id: str,  # noqa: A002  Gymnasium's name
+    id: str,
     num_envs: int = 1,
     *,
     group_size: int = 1,
@@ -39,6 +40,10 @@ def make_vec(
 
     ================== =========================================================================
     CodeLock-v0        ``length=8, num_choices=4, reward="graded"|"matches"|"binary"``
+    FrozenLakeText-v0  ``size=4, frozen_probability=0.8, slippery=False, success_rate=1/3,
+                       ends="random"|"corners"``
+    Sokoban-v0         ``size=6`` or ``height, width``, ``num_boxes=1, reward="gym"|"sparse",
+                       min_solution_length=1, max_solution_length=1000``
     ================== =========================================================================
 
     All take ``observation="grid"|"compact"``: everything there is to see at each step, or
@@ -59,8 +64,7 @@ def make_vec(
         **options: The environment's own.
     """
     arguments = Arguments("make_vec")
-    if not isinstance(id, str):
-        raise arguments.error("id", "be a string", type(id).__name__, kind=TypeError)
+    check_string("make_vec", "id", id)
     name = id.removeprefix("fastrl/")
     arguments.integer("num_envs", num_envs, low=1)
     arguments.integer("group_size", group_size, low=1)

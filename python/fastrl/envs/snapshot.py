@@ -48,11 +48,11 @@ class Snapshot:
     def concatenate(snapshots: Sequence["Snapshot"]) -> "Snapshot":
         """One snapshot of all the states, in order; they must be of one kind and options."""
         for snapshot in snapshots:
-            _check_snapshot("Snapshot.concatenate", "snapshots", snapshot)
+            check_snapshot("Snapshot.concatenate", "snapshots", snapshot)
         return Snapshot(_core.Snapshot.concatenate([part._native for part in snapshots]))
 
     def tobytes(self) -> bytes:
-        """Bytes that `frombytes` reads in any process: a header with a checksum, then the states."""
+        """Bytes that `frombytes` reads in any process: header, checksum and states."""
         data: bytes = self._native.to_bytes()
         return data
 
@@ -69,7 +69,8 @@ class Snapshot:
         return (Snapshot.frombytes, (self.tobytes(),))
 
 
-def _check_snapshot(function: str, argument: str, value: object) -> None:
+def check_snapshot(function: str, argument: str, value: object) -> None:
+    """Raises the error that says so if `value` is no Snapshot."""
     if not isinstance(value, Snapshot):
         raise Arguments(function).error(
             argument, "be a Snapshot", type(value).__name__, kind=TypeError

@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 
 from fastrl import _core
 from fastrl._dispatch import Arguments, address
-from fastrl.envs.snapshot import Snapshot, _check_snapshot
+from fastrl.envs.snapshot import Snapshot, check_snapshot
 from fastrl.envs.vocabulary import VOCABULARY
 
 Ids = int | Sequence[int] | npt.NDArray[np.integer] | None
@@ -34,7 +34,7 @@ class _Outputs:
         final_observations: npt.NDArray[np.int32] | None,
     ) -> None:
         # Each owns its memory: a view that a caller makes then counts as a reference to it.
-        self.arrays = (
+        self.arrays: tuple[Any, ...] = (
             np.zeros((num_envs, width), np.int32),
             np.zeros(num_envs, np.int32),
             np.zeros(num_envs, np.float64),
@@ -285,7 +285,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
                 with the environment's own random stream, "fork" with a new one that depends on both
                 streams and on the place; both keep the environment's own sequence of levels.
         """
-        _check_snapshot("restore", "snapshot", snapshot)
+        check_snapshot("restore", "snapshot", snapshot)
         mode = RNG_MODES.index(Arguments("restore").choice("rng", rng, RNG_MODES))
         chosen = self._ids("restore", "ids", ids)
         with self._exclusive("restore"):
@@ -321,7 +321,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             Distances [n] int32 (-1 where success is out of reach, -2 where the search gave up) and
             first actions [n] int32 (-1 where there is none).
         """
-        _check_snapshot("solve", "snapshot", snapshot)
+        check_snapshot("solve", "snapshot", snapshot)
         solutions = np.empty((len(snapshot), 2), np.int32)
         with self._exclusive("solve"):
             self._native.solve(snapshot._native, address(solutions))

@@ -31,9 +31,7 @@ def tokenize(text: str) -> npt.NDArray[np.int32]:
     Returns:
         [N] int32 tokens, with ``detokenize(tokenize(text)) == text``.
     """
-    if not isinstance(text, str):
-        error = Arguments("tokenize").error
-        raise error("text", "be a string", type(text).__name__, kind=TypeError)
+    check_string("tokenize", "text", text)
     return np.array(_core.tokenize(text), np.int32)
 
 
@@ -56,3 +54,11 @@ def detokenize(tokens: Sequence[int] | npt.NDArray[np.integer]) -> str:
         raise error("tokens", f"be from 0 to {len(VOCABULARY) - 1}", wrong)
     text: str = _core.detokenize(array.tolist())
     return text
+
+
+def check_string(function: str, argument: str, value: object) -> None:
+    """Raises the error that says so if `value` is not a string."""
+    if not isinstance(value, str):
+        raise Arguments(function).error(
+            argument, "be a string", type(value).__name__, kind=TypeError
+        )
