@@ -28,11 +28,11 @@ struct StepBuffers {
 };
 
 StepBuffers bind_buffers(std::int64_t num_envs, std::uintptr_t actions, std::uintptr_t active,
-                         std::uintptr_t observations, std::uintptr_t observation_lengths,
-                         std::uintptr_t rewards, std::uintptr_t terminated,
-                         std::uintptr_t truncated, std::uintptr_t action_valid,
-                         std::uintptr_t success, std::uintptr_t stepped,
-                         std::uintptr_t final_observations) {
+                         std::uintptr_t final_observations, std::uintptr_t observations,
+                         std::uintptr_t observation_lengths, std::uintptr_t rewards,
+                         std::uintptr_t terminated, std::uintptr_t truncated,
+                         std::uintptr_t action_valid, std::uintptr_t success,
+                         std::uintptr_t stepped) {
   return {.outputs = {.observations = pointer<std::int32_t>(observations),
                       .observation_lengths = pointer<std::int32_t>(observation_lengths),
                       .rewards = pointer<double>(rewards),
@@ -209,14 +209,13 @@ void bind_envs(nb::module_& m) {
           }
           return texts;
         });
-  m.attr("VOCABULARY") = [] {
-    nb::list spellings;
+  m.def("vocabulary", [] {
+    std::vector<std::string_view> spellings;
     for (std::int32_t token = 0; token < kVocabularySize; ++token) {
-      const std::string_view text = spelling(token);
-      spellings.append(nb::str(text.data(), text.size()));
+      spellings.push_back(spelling(token));
     }
     return spellings;
-  }();
+  });
 }
 
 }  // namespace fastrl::python

@@ -99,7 +99,7 @@ def make_vec(
     return VectorEnv(native, name, int(num_envs), mode, render_mode)
 
 
-def _plain(arguments: Arguments, name: str, value: object) -> object:
+def _plain(arguments: Arguments, name: str, value: object) -> bool | int | float | str:
     """An option as the Python scalar that the native side reads."""
     if isinstance(value, np.generic):
         value = value.item()

@@ -44,8 +44,8 @@ class _Outputs:
             num_envs,
             address(actions),
             address(active),
-            *(address(array) for array in self.arrays),
             address(final_observations),
+            *(address(array) for array in self.arrays),
         )
 
     def is_free(self) -> bool:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from fastrl import _core
 from fastrl._dispatch import Arguments
 
-VOCABULARY: Final[tuple[str, ...]] = tuple(_core.VOCABULARY)
+VOCABULARY: Final[tuple[str, ...]] = tuple(_core.vocabulary())
 """The spelling of each token; the position is the token."""
 
 PAD_TOKEN: Final = VOCABULARY.index("<pad>")
