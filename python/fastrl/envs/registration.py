@@ -16,6 +16,32 @@ AUTORESET_MODES = {
     "disabled": gymnasium.vector.AutoresetMode.DISABLED,
 }
 
+# The settings in which other trainers run these environments.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "Sokoban-v0": {
+        "ragen": {"size": 6, "num_boxes": 1, "max_episode_steps": 100, "invalid_penalty": 0.1},
+        "lamer": {
+            "size": 6,
+            "num_boxes": 2,
+            "min_solution_length": 3,
+            "max_solution_length": 21,
+            "max_episode_steps": 30,
+            "invalid_penalty": 0.1,
+        },
+        "verl_agent": {"size": 6, "num_boxes": 1, "max_episode_steps": 15, "invalid_penalty": 0.1},
+    },
+    "FrozenLakeText-v0": {
+        "ragen": {
+            "size": 4,
+            "frozen_probability": 0.9,
+            "slippery": True,
+            "success_rate": 0.8,
+            "max_episode_steps": 10,
+            "invalid_penalty": 0.1,
+        },
+    },
+}
+
 
 def environment_ids() -> list[str]:
     """The ids that `make_vec` knows."""
@@ -32,7 +58,8 @@ def make_vec(
     level_seed: int = 0,
     autoreset_mode: str | gymnasium.vector.AutoresetMode = "next_step",
     max_episode_steps: int | None = None,
-    invalid_penalty: float = 0.0,
+    invalid_penalty: float | None = None,
+    preset: str | None = None,
     render_mode: str | None = None,
     **options: Any,
 ) -> VectorEnv:
@@ -59,13 +86,24 @@ def make_vec(
         level_seed: Names the fixed levels; not used without `num_levels`.
         autoreset_mode: "next_step", "same_step" or "disabled", as Gymnasium defines them.
         max_episode_steps: Where episodes are truncated; None is the environment's own limit.
-        invalid_penalty: At least 0; taken from the reward of a malformed action (-1).
+        invalid_penalty: At least 0 (the default); taken from the reward of a malformed action (-1).
+        preset: The settings of another trainer, for whatever is not given here: "ragen", "lamer" or
+            "verl_agent" (Sokoban), "ragen" (FrozenLakeText).
         render_mode: "ansi" lets `render()` return texts.
         **options: The environment's own.
     """
     arguments = Arguments("make_vec")
     check_string("make_vec", "id", id)
     name = id.removeprefix("fastrl/")
+    if preset is not None:
+        if name not in PRESETS:
+            raise arguments.error("preset", f"be None for {name}", repr(preset))
+        arguments.choice("preset", preset, list(PRESETS[name]))
+        settings = dict(PRESETS[name][preset])
+        limit, charge = settings.pop("max_episode_steps"), settings.pop("invalid_penalty")
+        max_episode_steps = limit if max_episode_steps is None else max_episode_steps
+        invalid_penalty = charge if invalid_penalty is None else invalid_penalty
+        options = settings | options
     arguments.integer("num_envs", num_envs, low=1)
     arguments.integer("group_size", group_size, low=1)
     if num_envs % group_size:
@@ -82,7 +120,7 @@ def make_vec(
         mode = AUTORESET_MODES[autoreset_mode]
     if max_episode_steps is not None:
         arguments.integer("max_episode_steps", max_episode_steps, low=1, high=2**31 - 1)
-    arguments.number("invalid_penalty", invalid_penalty, low=0.0)
+    penalty = arguments.number("invalid_penalty", invalid_penalty or 0.0, low=0.0)
     if render_mode is not None:
         arguments.choice("render_mode", render_mode, ["ansi"])
     native = _core.make_vector_env(
@@ -93,7 +131,7 @@ def make_vec(
         int(level_seed),
         int(max_episode_steps or 0),
         list(AUTORESET_MODES.values()).index(mode),
-        float(invalid_penalty),
+        penalty,
         {key: _plain(arguments, key, value) for key, value in options.items()},
     )
     return VectorEnv(native, name, int(num_envs), mode, render_mode)

@@ -443,7 +443,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """The seeds of a list, and for which environments they count."""
         if seed is None:
             return None, None
-        if isinstance(seed, int | np.integer):
+        if not isinstance(seed, Sequence | np.ndarray) or isinstance(seed, str):
             arguments.integer("seed", seed, low=0, high=2**64 - 1)
             return None, None
         if len(seed) != self.num_envs:
