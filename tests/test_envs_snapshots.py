@@ -213,7 +213,7 @@ def test_foreign_snapshots_are_refused_and_change_nothing():
             with pytest.raises(ValueError, match=f"{call.__name__}: {message}"):
                 call(other.snapshot())
         with pytest.raises(
-            ValueError, match="Snapshot.concatenate: `snapshots` must come from one"
+            ValueError, match=r"Snapshot\.concatenate: `snapshots` must come from one"
         ):
             Snapshot.concatenate([before, other.snapshot()])
     with pytest.raises(ValueError, match="restore: `snapshot` must hold 2 environments, got 3"):

@@ -163,8 +163,8 @@ def test_returned_arrays_are_not_written_again():
     before = lengths.copy()
     for t in range(20):
         observations, rewards, terminated, _, infos = env.step(np.full(8, t % 4))
-        for array in (observations.T, rewards[::2], terminated, infos["_success"]):
-            kept.append((array, array.copy()))
+        held = (observations.T, rewards[::2], terminated, infos["_success"])
+        kept += [(array, array.copy()) for array in held]
     for array, copied in kept:
         np.testing.assert_array_equal(array, copied)
     np.testing.assert_array_equal(lengths, before)
@@ -198,7 +198,7 @@ def test_malformed_actions_cost_the_turn_and_the_penalty():
     env.reset(seed=0)
     before = env.render_text()
     hashes = env.state_hash()
-    _, rewards, _, truncated, infos = env.step([-1, -1])
+    _, rewards, _, _, infos = env.step([-1, -1])
     assert rewards.tolist() == [-0.6, -0.6]
     assert infos["action_valid"].tolist() == [False, False]
     assert env.render_text() == before

@@ -234,7 +234,7 @@ class Batch final : public VectorEnv {
   template <typename Visit>
   void each(std::span<const std::int64_t> ids, Visit&& visit) const {
     // Copies of a hundred bytes: fewer, larger chunks.
-    parallel_for(static_cast<std::int64_t>(ids.size()), 16 * kGrain,
+    parallel_for(static_cast<std::int64_t>(ids.size()), 4 * kGrain,
                  [&](std::int64_t begin, std::int64_t end) {
                    for (auto i = begin; i < end; ++i) {
                      const auto k = static_cast<std::size_t>(i);
@@ -405,11 +405,16 @@ class Batch final : public VectorEnv {
 
   template <typename Source>
   void put(std::span<const std::int64_t> ids, RngMode rng, Source&& source) {
+    if (rng == RngMode::kRestore) {
+      each(ids, [&](std::size_t i, const Slot&) {
+        std::memcpy(&slot(ids[i]), source(i), sizeof(Slot));
+      });
+      return;
+    }
     each(ids, [&](std::size_t i, const Slot&) {
       Slot& target = slot(ids[i]);
       const Episode before = target.episode;
       std::memcpy(&target, source(i), sizeof(Slot));
-      if (rng == RngMode::kRestore) return;
       // The next levels are the target's own, too.
       target.episode.seed = before.seed;
       target.episode.group = before.group;
@@ -422,8 +427,8 @@ class Batch final : public VectorEnv {
 
   // Depends on the target's stream, so that a second fork of one snapshot is another future.
   static std::uint64_t fork_salt(const RandomStream& own, std::int64_t id) {
-    return mix64(own.key ^
-                 mix64(own.stream ^ mix64(own.position ^ mix64(static_cast<std::uint64_t>(id)))));
+    const auto place = static_cast<std::uint64_t>(id) * 0x9E3779B97F4A7C15u;
+    return mix64(own.key ^ mix64(own.stream + own.position * 0xBF58476D1CE4E5B9u + place));
   }
 
   Params params_;

@@ -1,5 +1,8 @@
 #include "envs/vector_env.h"
 
+#include <algorithm>
+#include <functional>
+
 #include "core/check.h"
 
 namespace fastrl {
@@ -16,6 +19,8 @@ void VectorEnv::check_ids(const char* function, const char* argument,
 void VectorEnv::check_targets(const char* function, const char* argument,
                               std::span<const std::int64_t> ids) const {
   check_ids(function, argument, ids);
+  // The common case costs one comparison each.
+  if (std::ranges::adjacent_find(ids, std::greater_equal<>()) == ids.end()) return;
   std::vector<bool> seen(static_cast<std::size_t>(num_envs()));
   for (const std::int64_t id : ids) {
     if (seen[static_cast<std::size_t>(id)]) {

@@ -49,8 +49,12 @@ class _Outputs:
         )
 
     def is_free(self) -> bool:
-        # The tuple, the loop variable and getrefcount's own argument.
-        return all(getrefcount(array) <= 3 for array in self.arrays)
+        # A plain loop costs a third of all(…), at every step.
+        for array in self.arrays:  # noqa: SIM110
+            # The tuple, the loop variable and getrefcount's own argument.
+            if getrefcount(array) > 3:
+                return False
+        return True
 
 
 class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):

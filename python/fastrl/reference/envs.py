@@ -1,8 +1,7 @@
 """The environments in plain Python: their dynamics, observations and random numbers.
 
-Every class has `step(action)` → (reward, terminated, success), `grid()` and `compact()` (texts of the
-two observation forms after the first step), `succeeded()`, and can be copied. -1 is the malformed
-action.
+Every class has `step(action)` → (reward, terminated, success), `grid()` and `compact()` (texts of
+the two observation forms after the first step) and `succeeded()`. -1 is the malformed action.
 """
 
 import copy
@@ -31,7 +30,7 @@ class Environment(Protocol):
 def solve(environment: Environment, num_actions: int) -> tuple[int, list[int]]:
     """The fewest actions to success and all first actions of such a path; (-1, []) without one.
 
-    Breadth first on shallow copies: `step` replaces what it changes. The environment must be deterministic.
+    Breadth first on shallow copies: `step` replaces what it changes. Steps must be deterministic.
     """
     if environment.succeeded():
         return 0, []
