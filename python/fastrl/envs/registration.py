@@ -134,7 +134,7 @@ def make_vec(
         penalty,
         {key: _plain(arguments, key, value) for key, value in options.items()},
     )
-    return VectorEnv(native, name, int(num_envs), mode, render_mode)
+    return VectorEnv(native, name, int(num_envs), int(group_size), mode, render_mode)
 
 
 def _plain(arguments: Arguments, name: str, value: object) -> bool | int | float | str:

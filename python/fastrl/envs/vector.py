@@ -74,6 +74,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         native: Any,
         name: str,
         num_envs: int,
+        group_size: int,
         autoreset_mode: gymnasium.vector.AutoresetMode,
         render_mode: str | None,
     ) -> None:
@@ -81,6 +82,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._name = name
         self._lock = threading.Lock()
         self.num_envs = num_envs
+        self.group_size = group_size
         self.render_mode = render_mode
         self.metadata = {"autoreset_mode": autoreset_mode, "render_modes": ["ansi"]}
         self.max_observation_tokens: int = native.max_observation_tokens
