@@ -21,8 +21,8 @@ struct CodeLock {
   enum class Reward { kGraded, kMatches, kBinary };
 
   struct Params {
-    int length;
-    int num_choices;
+    std::uint32_t length;
+    std::uint32_t num_choices;
     Reward reward;
   };
 
@@ -35,35 +35,36 @@ struct CodeLock {
   };
 
   static Params parse(Options& options) {
-    return {.length = static_cast<int>(options.integer("length", 8, 1, kMaxLength)),
-            .num_choices = static_cast<int>(options.integer("num_choices", 4, 2, 10)),
+    return {.length = static_cast<std::uint32_t>(options.integer("length", 8, 1, kMaxLength)),
+            .num_choices = static_cast<std::uint32_t>(options.integer("num_choices", 4, 2, 10)),
             .reward = static_cast<Reward>(
                 options.choice("reward", "graded", {"graded", "matches", "binary"}))};
   }
 
-  static int num_actions(const Params& params) { return params.num_choices; }
+  static int num_actions(const Params& params) { return static_cast<int>(params.num_choices); }
 
   static std::int32_t action_token(const Params&, int action) {
     return character_token(static_cast<char>('0' + action));
   }
 
-  static std::int32_t default_max_episode_steps(const Params& params) { return params.length; }
+  static std::int32_t default_max_episode_steps(const Params& params) {
+    return static_cast<std::int32_t>(params.length);
+  }
 
   static std::int32_t max_observation_tokens(const Params& params, ObservationForm form) {
-    return form == ObservationForm::kGrid ? params.length : params.length < 10 ? 1 : 2;
+    if (form == ObservationForm::kGrid) return static_cast<std::int32_t>(params.length);
+    return params.length < 10 ? 1 : 2;
   }
 
   static State reset(const Params& params, RandomStream& level) {
     State state{};
-    for (int i = 0; i < params.length; ++i) {
-      state.code[i] =
-          static_cast<std::uint8_t>(level.below(static_cast<std::uint32_t>(params.num_choices)));
+    for (std::uint32_t i = 0; i < params.length; ++i) {
+      state.code[i] = static_cast<std::uint8_t>(level.below(params.num_choices));
     }
     return state;
   }
 
   static StepResult step(const Params& params, State& state, RandomStream&, int action) {
-    const auto length = static_cast<std::uint32_t>(params.length);
     const auto digit = action == kMalformedAction ? kNoDigit : static_cast<std::uint8_t>(action);
     const bool right = digit == state.code[state.position];
     if (right) {
@@ -71,8 +72,8 @@ struct CodeLock {
       if (state.right_prefix == state.position) ++state.right_prefix;
     }
     state.digits[state.position++] = digit;
-    if (state.position < length) return {};
-    const bool success = state.right_prefix == length;
+    if (state.position < params.length) return {};
+    const bool success = state.right_prefix == params.length;
     return {.reward = final_reward(params, state, success), .terminated = true, .success = success};
   }
 
@@ -83,7 +84,7 @@ struct CodeLock {
       writer.put_number(static_cast<int>(state.position));
       return;
     }
-    for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(params.length); ++i) {
+    for (std::uint32_t i = 0; i < params.length; ++i) {
       const bool entered = i < state.position;
       const bool malformed = state.digits[i] == kNoDigit;
       writer.put(!entered ? '_' : malformed ? '?' : static_cast<char>('0' + state.digits[i]));
@@ -92,16 +93,16 @@ struct CodeLock {
 
   static Solution solve(const Params& params, const State& state) {
     if (state.right_prefix < state.position) return {};
-    const auto left = params.length - static_cast<int>(state.position);
+    const auto left = static_cast<std::int32_t>(params.length - state.position);
     return {.distance = left, .first_action = left == 0 ? -1 : state.code[state.position]};
   }
 
   static bool valid(const Params& params, const State& state, bool running) {
-    for (int i = 0; i < params.length; ++i) {
+    for (std::uint32_t i = 0; i < params.length; ++i) {
       if (state.code[i] >= params.num_choices) return false;
       if (state.digits[i] >= params.num_choices && state.digits[i] != kNoDigit) return false;
     }
-    return state.position + (running ? 1u : 0u) <= static_cast<std::uint32_t>(params.length) &&
+    return state.position + (running ? 1U : 0U) <= params.length &&
            state.right_prefix <= state.matches && state.matches <= state.position;
   }
 

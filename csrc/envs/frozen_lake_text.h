@@ -31,8 +31,8 @@ struct FrozenLakeText {
 
   struct State {
     Bitboard holes;
-    std::uint32_t goal;
-    std::uint32_t player;
+    std::int32_t goal;
+    std::int32_t player;
   };
 
   static Params parse(Options& options) {
@@ -65,18 +65,18 @@ struct FrozenLakeText {
   }
 
   static State reset(const Params& params, RandomStream& level) {
-    const auto cells = static_cast<std::uint32_t>(params.grid.size());
+    const int cells = params.grid.size();
     State state{};
     do {
       state = State{.holes = {}, .goal = cells - 1, .player = 0};
       if (params.random_ends) {
-        state.player = level.below(cells);
-        state.goal = level.below(cells - 1);
+        state.player = below(level, cells);
+        state.goal = below(level, cells - 1);
         if (state.goal >= state.player) ++state.goal;
       }
-      for (std::uint32_t cell = 0; cell < cells; ++cell) {
+      for (int cell = 0; cell < cells; ++cell) {
         if (cell == state.player || cell == state.goal) continue;
-        if (level.uniform() >= params.frozen_probability) state.holes.set(static_cast<int>(cell));
+        if (level.uniform() >= params.frozen_probability) state.holes.set(cell);
       }
     } while (solve(params, state).distance < 0);
     return state;
@@ -85,11 +85,11 @@ struct FrozenLakeText {
   static StepResult step(const Params& params, State& state, RandomStream& random, int action) {
     if (action != kMalformedAction) {
       const Direction direction = params.slippery ? slip(params, random, action) : move(action);
-      const int next = params.grid.neighbor(static_cast<int>(state.player), direction);
-      if (next >= 0) state.player = static_cast<std::uint32_t>(next);
+      const int next = params.grid.neighbor(state.player, direction);
+      if (next >= 0) state.player = next;
     }
     const bool success = state.player == state.goal;
-    const bool fell = state.holes.test(static_cast<int>(state.player));
+    const bool fell = state.holes.test(state.player);
     return {.reward = success ? 1.0 : 0.0, .terminated = success || fell, .success = success};
   }
 
@@ -97,7 +97,7 @@ struct FrozenLakeText {
   // grid at first, then the player's row and column.
   static void observe(const Params& params, const State& state, int elapsed_steps,
                       ObservationForm form, TokenWriter& writer) {
-    const auto player = static_cast<int>(state.player);
+    const int player = state.player;
     if (form == ObservationForm::kCompact && elapsed_steps > 0) {
       writer.put_coordinate(params.grid.row(player));
       writer.put_coordinate(params.grid.column(player));
@@ -106,7 +106,7 @@ struct FrozenLakeText {
     for (int cell = 0; cell < params.grid.size(); ++cell) {
       if (cell > 0 && params.grid.column(cell) == 0) writer.put('\n');
       const bool hole = state.holes.test(cell);
-      const bool goal = static_cast<std::uint32_t>(cell) == state.goal;
+      const bool goal = cell == state.goal;
       if (cell == player) {
         writer.put(hole ? 'X' : goal ? '*' : 'P');
       } else {
@@ -118,15 +118,15 @@ struct FrozenLakeText {
   // Breadth first, on ice that holds.
   static Solution solve(const Params& params, const State& state) {
     if (state.player == state.goal) return {.distance = 0};
-    if (state.holes.test(static_cast<int>(state.player))) return {};
+    if (state.holes.test(state.player)) return {};
     struct Node {
       int cell;
       Solution path;
     };
-    std::array<Node, kMaxSize * kMaxSize> queue;
+    std::array<Node, Bitboard::kCapacity> queue;
     Bitboard seen = state.holes;
-    seen.set(static_cast<int>(state.player));
-    queue[0] = {static_cast<int>(state.player), {.distance = 0}};
+    seen.set(state.player);
+    queue[0] = {state.player, {.distance = 0}};
     std::size_t size = 1;
     for (std::size_t head = 0; head < size; ++head) {
       const Node node = queue[head];
@@ -136,7 +136,7 @@ struct FrozenLakeText {
         seen.set(next);
         const Solution path{.distance = node.path.distance + 1,
                             .first_action = head == 0 ? action : node.path.first_action};
-        if (static_cast<std::uint32_t>(next) == state.goal) return path;
+        if (next == state.goal) return path;
         queue[size++] = {next, path};
       }
     }
@@ -146,11 +146,15 @@ struct FrozenLakeText {
   static bool valid(const Params& params, const State& state, bool) {
     Bitboard cells;
     for (int cell = 0; cell < params.grid.size(); ++cell) cells.set(cell);
-    const auto size = static_cast<std::uint32_t>(params.grid.size());
-    return state.holes.within(cells) && state.goal < size && state.player < size;
+    const auto inside = [&](int cell) { return cell >= 0 && cell < params.grid.size(); };
+    return state.holes.within(cells) && inside(state.goal) && inside(state.player);
   }
 
  private:
+  static int below(RandomStream& random, int n) {
+    return static_cast<int>(random.below(static_cast<std::uint32_t>(n)));
+  }
+
   static Direction move(int action) { return kMoves[static_cast<std::size_t>(action)]; }
 
   static Direction slip(const Params& params, RandomStream& random, int action) {

@@ -8,8 +8,8 @@ enum Direction { kUp, kDown, kLeft, kRight };
 constexpr Direction opposite(Direction direction) { return static_cast<Direction>(direction ^ 1); }
 
 struct Grid {
-  int height = 0;
-  int width = 0;
+  int height = 1;
+  int width = 1;
 
   constexpr int size() const { return height * width; }
   constexpr int row(int cell) const { return cell / width; }

@@ -90,7 +90,7 @@ Snapshot Snapshot::concatenate(std::span<const Snapshot* const> parts) {
   Snapshot result(parts.front()->kind_, count);
   std::byte* next = result.slots();
   for (const Snapshot* part : parts) {
-    next = std::copy(part->bytes_.begin(), part->bytes_.end(), next);
+    next = std::ranges::copy(part->bytes_, next).out;
     result.trusted_ = result.trusted_ && part->trusted_;
   }
   return result;
@@ -136,7 +136,7 @@ Snapshot Snapshot::from_bytes(std::span<const std::byte> bytes) {
   kind->layout = header.layout;
   kind->options.assign(options, header.options_size);
   Snapshot result(std::move(kind), static_cast<std::int64_t>(header.count));
-  std::copy(rest.begin() + header.options_size, rest.end(), result.slots());
+  std::ranges::copy(rest.subspan(header.options_size), result.slots());
   result.trusted_ = false;
   return result;
 }

@@ -49,6 +49,7 @@ void Sokoban::observe(const Params& params, const State& state, int elapsed_step
     state.boxes.for_each(put_cell);
     return;
   }
+  const auto player = static_cast<int>(state.player);
   const auto put_wall = [&] { writer.put('#'); };
   for (int column = 0; column < inside.width + 2; ++column) put_wall();
   int cell = 0;
@@ -57,8 +58,10 @@ void Sokoban::observe(const Params& params, const State& state, int elapsed_step
     put_wall();
     for (int column = 0; column < inside.width; ++column, ++cell) {
       constexpr std::array kCells = {character_token('_'), character_token('O'),
-                                     character_token('X'), character_token('*')};
-      const int index = (state.targets.test(cell) ? 1 : 0) + (state.boxes.test(cell) ? 2 : 0);
+                                     character_token('X'), character_token('*'),
+                                     character_token('P'), character_token('S')};
+      const int index = (state.targets.test(cell) ? 1 : 0) + (state.boxes.test(cell) ? 2 : 0) +
+                        (cell == player ? 4 : 0);
       writer.put(state.walls.test(cell) ? character_token('#')
                                         : kCells[static_cast<std::size_t>(index)]);
     }
@@ -66,10 +69,6 @@ void Sokoban::observe(const Params& params, const State& state, int elapsed_step
   }
   writer.put('\n');
   for (int column = 0; column < inside.width + 2; ++column) put_wall();
-  // The player stands on one of the floor cells just written.
-  const auto player = static_cast<int>(state.player);
-  const int position = (inside.row(player) + 1) * (inside.width + 3) + inside.column(player) + 1;
-  writer.replace(position, state.targets.test(player) ? 'S' : 'P');
 }
 
 Solution Sokoban::solve(const Params& params, const State& state) {

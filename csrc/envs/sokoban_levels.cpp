@@ -131,7 +131,7 @@ Sokoban::State make_sokoban_level(const Sokoban::Params& params, RandomStream& r
     }
     if (candidates == 0) continue;
     room.boxes = seen[chosen].boxes;
-    room.player = seen[chosen].player;
+    room.player = static_cast<std::uint64_t>(seen[chosen].player);
     return room;
   }
   fail_value("make_vec", "size",

@@ -16,9 +16,9 @@ class PositionSet {
  public:
   struct Position {
     Bitboard boxes;
-    std::uint8_t player;
-    std::uint8_t first_action;  // of the path that led here
-    std::uint16_t depth;
+    std::int16_t player;
+    std::int16_t first_action;  // of the path that led here
+    std::int32_t depth;
     std::uint32_t slot;  // in the table below
   };
 

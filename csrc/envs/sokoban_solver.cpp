@@ -24,8 +24,8 @@ bool PositionSet::insert(const Bitboard& boxes, int player, int first_action, in
     const Position& known = positions_[table_[slot] - 1];
     if (known.boxes == boxes && known.player == player) return false;
   }
-  positions_.push_back({boxes, static_cast<std::uint8_t>(player),
-                        static_cast<std::uint8_t>(first_action), static_cast<std::uint16_t>(depth),
+  positions_.push_back({boxes, static_cast<std::int16_t>(player),
+                        static_cast<std::int16_t>(first_action), depth,
                         static_cast<std::uint32_t>(slot)});
   table_[slot] = static_cast<std::uint32_t>(positions_.size());
   return true;
@@ -67,7 +67,8 @@ Solution solve_sokoban(const Sokoban::Params& params, const Sokoban::State& stat
   for (std::size_t head = 0; head < seen.size(); ++head) {
     const PositionSet::Position from = seen[head];
     for (int action = 0; action < 4; ++action) {
-      Sokoban::State next{state.walls, state.targets, from.boxes, from.player};
+      Sokoban::State next{state.walls, state.targets, from.boxes,
+                          static_cast<std::uint64_t>(from.player)};
       if (!Sokoban::move(params, next, static_cast<Direction>(action))) continue;
       const int first = head == 0 ? action : from.first_action;
       if (next.solved()) return {.distance = from.depth + 1, .first_action = first};

@@ -27,8 +27,6 @@ class TokenWriter {
     put(static_cast<char>('0' + x % 10));
   }
 
-  void replace(int position, char c) { row_[position] = character_token(c); }
-
   std::int32_t size() const { return static_cast<std::int32_t>(next_ - row_); }
 
   void pad(std::int32_t length) { std::fill(next_, row_ + length, kPadToken); }

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,7 +45,7 @@ consteval std::int32_t word_token(std::string_view word) {
   for (std::size_t i = 0; i < kWords.size(); ++i) {
     if (kWords[i] == word) return kFirstWord + static_cast<std::int32_t>(i);
   }
-  throw "not a word of the vocabulary";
+  throw std::invalid_argument("not a word of the vocabulary");
 }
 
 // How a token is written; specials by their name. `token` is in [0, kVocabularySize).
