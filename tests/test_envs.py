@@ -46,6 +46,7 @@ def twins(env, seed, num_resets=0):
         ("Sokoban-v0", {"num_boxes": 1}),
         ("Sokoban-v0", {"size": 8, "num_boxes": 3, "reward": "sparse"}),
         ("Sokoban-v0", {"height": 6, "width": 12, "num_boxes": 2}),
+        ("Sokoban-v0", {"height": 5, "width": 36, "num_boxes": 3}),
     ],
 )
 def test_steps_match_the_reference(name, options, observation):

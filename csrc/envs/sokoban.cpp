@@ -6,10 +6,10 @@
 namespace fastrl {
 
 Sokoban::Params Sokoban::parse(Options& options) {
-  // A square of 13 has 121 cells inside, which fit a bitboard.
+  // A square of 13 has 121 cells inside, which fit a bitboard; coordinates below 36 are one token.
   const auto size = static_cast<int>(options.integer("size", 6, 4, 13));
-  const auto height = static_cast<int>(options.integer("height", size, 3, 66));
-  const auto width = static_cast<int>(options.integer("width", size, 3, 66));
+  const auto height = static_cast<int>(options.integer("height", size, 3, 36));
+  const auto width = static_cast<int>(options.integer("width", size, 3, 36));
   Params params{
       .inside = {height - 2, width - 2},
       .num_boxes = static_cast<int>(options.integer("num_boxes", 1, 1, 32)),
