@@ -9,6 +9,7 @@
 #include <atomic>
 #include <bit>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <vector>
@@ -394,6 +395,7 @@ class Batch final : public VectorEnv {
       const auto phase = static_cast<std::uint32_t>(slot.episode.phase);
       const bool sound = phase <= static_cast<std::uint32_t>(Phase::kEnded) &&
                          slot.episode.elapsed_steps >= 0 &&
+                         slot.episode.elapsed_steps < std::numeric_limits<std::int32_t>::max() &&
                          (slot.episode.phase == Phase::kUnset ||
                           E::valid(params_, slot.state, slot.episode.phase == Phase::kRunning));
       if (!sound) {
