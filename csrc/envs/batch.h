@@ -7,11 +7,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cstring>
-#include <limits>
 #include <memory>
-#include <new>
 #include <vector>
 
 #include "core/check.h"
@@ -19,19 +16,6 @@
 #include "envs/vector_env.h"
 
 namespace fastrl {
-
-// Keeps threads that work on neighboring chunks out of each other's cache lines at the ends.
-template <typename T>
-struct CacheLineAllocator {
-  using value_type = T;
-  static constexpr std::align_val_t kAlignment{64};
-  CacheLineAllocator() = default;
-  template <typename U>
-  explicit CacheLineAllocator(const CacheLineAllocator<U>&) {}
-  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kAlignment)); }
-  void deallocate(T* p, std::size_t) { ::operator delete(p, kAlignment); }
-  friend bool operator==(const CacheLineAllocator&, const CacheLineAllocator&) { return true; }
-};
 
 template <Environment E>
 class Batch final : public VectorEnv {
@@ -53,12 +37,11 @@ class Batch final : public VectorEnv {
       action_tokens_.push_back(E::action_token(params_, action));
       action_names_.push_back(spelling(action_tokens_.back()));
     }
-    kind_ = std::make_shared<SnapshotKind>(SnapshotKind{
-        .id = E::kId,
-        .version = E::kVersion,
-        .slot_size = sizeof(Slot),
-        .layout = mix64(sizeof(Slot) ^ mix64(sizeof(State) ^ mix64(E::kVersion ^ mix64(kLayout)))),
-        .options = options.canonical()});
+    kind_ = std::make_shared<SnapshotKind>(SnapshotKind{.id = E::kId,
+                                                        .version = E::kVersion,
+                                                        .slot_size = sizeof(Slot),
+                                                        .layout = Slot::layout(),
+                                                        .options = options.canonical()});
     const auto n = static_cast<std::size_t>(num_envs());
     slots_.resize(n);
     pending_.resize(n);
@@ -69,7 +52,10 @@ class Batch final : public VectorEnv {
 
   void seed(std::uint64_t seed, std::span<const bool> mask) override {
     for (std::int64_t i = 0; i < num_envs(); ++i) {
-      if (selected(mask, i)) seed_slot(i, seed, group_of(i), seed, static_cast<std::uint64_t>(i));
+      if (!selected(mask, i)) continue;
+      Episode& episode = slot(i).episode;
+      episode.seed_levels(seed, static_cast<std::uint64_t>(i / options_.group_size));
+      episode.seed_steps(seed, static_cast<std::uint64_t>(i));
     }
   }
 
@@ -77,8 +63,9 @@ class Batch final : public VectorEnv {
     for (std::int64_t i = 0; i < num_envs(); ++i) {
       if (!selected(mask, i)) continue;
       const std::int64_t member = i % options_.group_size;
-      seed_slot(i, seeds[static_cast<std::size_t>(i - member)], 0,
-                seeds[static_cast<std::size_t>(i)], static_cast<std::uint64_t>(member));
+      Episode& episode = slot(i).episode;
+      episode.seed_levels(seeds[static_cast<std::size_t>(i - member)], 0);
+      episode.seed_steps(seeds[static_cast<std::size_t>(i)], static_cast<std::uint64_t>(member));
     }
   }
 
@@ -206,14 +193,9 @@ class Batch final : public VectorEnv {
   }
 
  private:
-  struct Slot {
-    Episode episode;
-    State state{};
-  };
+  using Slot = fastrl::Slot<E>;
   static_assert(std::is_trivially_copyable_v<Slot>);
 
-  // Raise when the meaning of Episode changes.
-  static constexpr std::uint64_t kLayout = 1;
   // So many fixed levels are made once and kept; more are made anew at each reset.
   static constexpr std::int64_t kMaxKeptLevels = 4096;
 
@@ -228,9 +210,6 @@ class Batch final : public VectorEnv {
 
   Slot& slot(std::int64_t i) { return slots_[static_cast<std::size_t>(i)]; }
   const Slot& slot(std::int64_t i) const { return slots_[static_cast<std::size_t>(i)]; }
-  std::uint64_t group_of(std::int64_t i) const {
-    return static_cast<std::uint64_t>(i / options_.group_size);
-  }
 
   template <typename Visit>
   void each(std::span<const std::int64_t> ids, Visit&& visit) const {
@@ -245,15 +224,6 @@ class Batch final : public VectorEnv {
   }
 
   // --- Episodes -------------------------------------------------------------------------------
-
-  void seed_slot(std::int64_t i, std::uint64_t level_seed, std::uint64_t group,
-                 std::uint64_t own_seed, std::uint64_t stream) {
-    Episode& episode = slot(i).episode;
-    episode.random = RandomStream::seeded(own_seed, stream).forked(0);
-    episode.seed = level_seed;
-    episode.group = group;
-    episode.num_resets = 0;
-  }
 
   void prepare_levels() {
     if (options_.num_levels == 0 || options_.num_levels > kMaxKeptLevels) return;
@@ -270,22 +240,17 @@ class Batch final : public VectorEnv {
   }
 
   State first_state(const Episode& episode) const {
-    // Salt 0 is the stream of the steps.
-    auto stream = RandomStream::seeded(episode.seed, episode.group).forked(episode.num_resets + 1);
+    RandomStream stream = episode.level_stream();
     if (options_.num_levels == 0) return E::reset(params_, stream);
     const auto index = stream.below(static_cast<std::uint32_t>(options_.num_levels));
     return levels_.empty() ? fixed_level(index) : levels_[index];
-  }
-
-  static bool same_level(const Episode& a, const Episode& b) {
-    return a.seed == b.seed && a.group == b.group && a.num_resets == b.num_resets;
   }
 
   // Starts an episode in each of `to_reset_`. Neighbors that share a level share the work.
   void begin_episodes() {
     leaders_.clear();
     for (std::size_t k = 0; k < to_reset_.size(); ++k) {
-      if (k == 0 || !same_level(slot(to_reset_[k]).episode, slot(to_reset_[k - 1]).episode)) {
+      if (k == 0 || !slot(to_reset_[k]).episode.has_next_level_of(slot(to_reset_[k - 1]).episode)) {
         leaders_.push_back(k);
       }
     }
@@ -299,10 +264,7 @@ class Batch final : public VectorEnv {
         for (std::size_t k = first; k < last; ++k) {
           Slot& started = slot(to_reset_[k]);
           started.state = state;
-          ++started.episode.num_resets;
-          started.episode.elapsed_steps = 0;
-          started.episode.episode_return = 0.0;
-          started.episode.phase = Phase::kRunning;
+          started.episode.start();
         }
       }
     });
@@ -383,54 +345,25 @@ class Batch final : public VectorEnv {
 
   // --- Time -----------------------------------------------------------------------------------
 
-  // Bytes from outside have a right checksum but could still hold anything.
   void check_states(const char* function, const Snapshot& snapshot) const {
     if (snapshot.trusted()) return;
     for (std::int64_t i = 0; i < snapshot.count(); ++i) {
-      // A flag word out of range must not be read as an enum.
-      std::byte bytes[sizeof(Slot)];
-      std::memcpy(bytes, snapshot.slots() + static_cast<std::size_t>(i) * sizeof(Slot),
-                  sizeof(Slot));
-      const auto slot = std::bit_cast<Slot>(bytes);
-      const auto phase = static_cast<std::uint32_t>(slot.episode.phase);
-      const bool sound = phase <= static_cast<std::uint32_t>(Phase::kEnded) &&
-                         slot.episode.elapsed_steps >= 0 &&
-                         slot.episode.elapsed_steps < std::numeric_limits<std::int32_t>::max() &&
-                         (slot.episode.phase == Phase::kUnset ||
-                          E::valid(params_, slot.state, slot.episode.phase == Phase::kRunning));
-      if (!sound) {
-        fail_value(function, "snapshot", concat("hold states of ", E::kId),
-                   concat("an impossible state at index ", i));
+      if (Slot::sound(params_, snapshot.slots() + static_cast<std::size_t>(i) * sizeof(Slot))) {
+        continue;
       }
+      fail_value(function, "snapshot", concat("hold states of ", E::kId),
+                 concat("an impossible state at index ", i));
     }
   }
 
   template <typename Source>
   void put(std::span<const std::int64_t> ids, RngMode rng, Source&& source) {
-    if (rng == RngMode::kRestore) {
-      each(ids, [&](std::size_t i, const Slot&) {
-        std::memcpy(&slot(ids[i]), source(i), sizeof(Slot));
-      });
-      return;
-    }
     each(ids, [&](std::size_t i, const Slot&) {
       Slot& target = slot(ids[i]);
       const Episode before = target.episode;
       std::memcpy(&target, source(i), sizeof(Slot));
-      // The next levels are the target's own, too.
-      target.episode.seed = before.seed;
-      target.episode.group = before.group;
-      target.episode.num_resets = before.num_resets;
-      target.episode.random = rng == RngMode::kKeep
-                                  ? before.random
-                                  : target.episode.random.forked(fork_salt(before.random, ids[i]));
+      target.episode.take_over(before, rng, ids[i]);
     });
-  }
-
-  // Depends on the target's stream, so that a second fork of one snapshot is another future.
-  static std::uint64_t fork_salt(const RandomStream& own, std::int64_t id) {
-    const auto place = static_cast<std::uint64_t>(id) * 0x9E3779B97F4A7C15u;
-    return mix64(own.key ^ mix64(own.stream + own.position * 0xBF58476D1CE4E5B9u + place));
   }
 
   Params params_;

@@ -9,17 +9,13 @@
 #include <string_view>
 #include <vector>
 
-#include "core/random.h"
 #include "envs/env.h"
+#include "envs/slot.h"
 #include "envs/snapshot.h"
 
 namespace fastrl {
 
 enum class AutoresetMode { kNextStep, kSameStep, kDisabled };
-
-// What becomes of the random stream when a state is put into an environment: the snapshot's, the
-// environment's own, or a new one that depends on both and on the place.
-enum class RngMode { kRestore, kKeep, kFork };
 
 struct VectorOptions {
   std::int64_t num_envs = 1;
@@ -43,20 +39,6 @@ struct StepOutputs {
   bool* stepped = nullptr;                     // false where an environment was reset or inactive
   std::int32_t* final_observations = nullptr;  // same-step mode: rows of environments that ended
 };
-
-enum class Phase : std::uint32_t { kUnset, kRunning, kEnded };
-
-// What the engine keeps for each environment, beside its state.
-struct Episode {
-  RandomStream random;     // of `step`
-  std::uint64_t seed = 0;  // the level is a function of seed, group and num_resets
-  std::uint64_t group = 0;
-  std::uint64_t num_resets = 0;
-  double episode_return = 0.0;
-  std::int32_t elapsed_steps = 0;
-  Phase phase = Phase::kUnset;
-};
-static_assert(sizeof(Episode) == 64);
 
 class VectorEnv {
  public:
