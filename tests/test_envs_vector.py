@@ -1,6 +1,8 @@
 """The batch: Gymnasium's semantics, masks, errors, threads."""
 
 import hashlib
+import subprocess
+import sys
 import threading
 
 import fastrl
@@ -341,6 +343,7 @@ def test_reset_errors():
         (ValueError, "`seed` must hold B = 2 seeds, got 3", {"seed": [1, 2, 3]}),
         (TypeError, "`seed` must be an integer", {"seed": [1, 2.0]}),
         (TypeError, "`seed` must be an integer", {"seed": 1.5}),
+        (TypeError, "`seed` must be an integer", {"seed": "12"}),
         (TypeError, "`seed` must be an integer", {"seed": True}),
         (ValueError, '`options` must have no key but "reset_mask"', {"options": {"mask": 1}}),
         (TypeError, "`reset_mask` must be a NumPy array", {"options": {"reset_mask": [True] * 2}}),
@@ -349,6 +352,14 @@ def test_reset_errors():
     ]:
         with pytest.raises(kind, match=f"reset: .*{message}"):
             env.reset(**arguments)
+
+
+def test_without_gymnasium_the_error_says_what_to_install():
+    code = "import sys; sys.modules['gymnasium'] = None; import fastrl; fastrl.make_vec"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert "ImportError: fastrl.envs needs Gymnasium; pip install 'fastrl[envs]'" in result.stderr
 
 
 def test_parse_errors():

@@ -3,7 +3,6 @@
 import secrets
 import threading
 from collections.abc import Sequence
-from sys import getrefcount
 from typing import Any
 
 import gymnasium
@@ -13,48 +12,12 @@ from gymnasium.vector.utils import batch_space
 
 from fastrl import _core
 from fastrl._dispatch import Arguments, address
+from fastrl.envs.arguments import Ids, Seed, check_ids, check_mask, check_reset_options, check_seed
+from fastrl.envs.outputs import Outputs
 from fastrl.envs.snapshot import Snapshot, check_snapshot
 from fastrl.envs.vocabulary import VOCABULARY
 
-Ids = int | Sequence[int] | npt.NDArray[np.integer] | None
 RNG_MODES = ("restore", "keep", "fork")
-
-
-class _Outputs:
-    """One set of arrays that a step writes; used again once nobody else holds any of them."""
-
-    __slots__ = ("arrays", "buffers")
-
-    def __init__(
-        self,
-        num_envs: int,
-        width: int,
-        actions: npt.NDArray[np.int64],
-        active: npt.NDArray[np.bool_],
-        final_observations: npt.NDArray[np.int32] | None,
-    ) -> None:
-        # Each owns its memory: a view that a caller makes then counts as a reference to it.
-        self.arrays: tuple[Any, ...] = (
-            np.zeros((num_envs, width), np.int32),
-            np.zeros(num_envs, np.int32),
-            np.zeros(num_envs, np.float64),
-            *(np.zeros(num_envs, np.bool_) for _ in range(5)),
-        )
-        self.buffers = _core.bind_step_buffers(
-            num_envs,
-            address(actions),
-            address(active),
-            address(final_observations),
-            *(address(array) for array in self.arrays),
-        )
-
-    def is_free(self) -> bool:
-        # A plain loop costs a third of all(…), at every step.
-        for array in self.arrays:  # noqa: SIM110
-            # The tuple, the loop variable and getrefcount's own argument.
-            if getrefcount(array) > 3:
-                return False
-        return True
 
 
 class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
@@ -64,6 +27,15 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     Actions are integers [B]; -1 is a malformed action, which moves nothing and costs the turn.
     Infos have "action_valid" and "success", each with Gymnasium's "_" mask. Returned arrays belong
     to the caller: they are never written again while somebody holds them.
+
+    Attributes:
+        num_actions: A; actions are 0, …, A − 1, or -1.
+        action_names: [A] words, as `parse_actions` reads them.
+        action_tokens: [A] int32, the one token that each action is.
+        vocabulary: The spelling of each token.
+        max_observation_tokens: O.
+        max_episode_steps: Where episodes are truncated.
+        group_size: So many neighbors share their levels.
 
     A batch is used by one thread at a time; a second one gets an error and changes nothing. Numbers
     depend on seeds, actions and calls alone, not on the number of threads.
@@ -105,7 +77,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._final_observations = (
             np.zeros((num_envs, self.max_observation_tokens), np.int32) if same_step else None
         )
-        self._ring: list[_Outputs] = []
+        self._ring: list[Outputs] = []
         self._observation_lengths = np.zeros(num_envs, np.int32)
         self._np_random_seed = secrets.randbits(63)
         native.seed(self._np_random_seed, 0)
@@ -118,7 +90,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     def reset(
         self,
         *,
-        seed: int | Sequence[int | None] | None = None,
+        seed: Seed = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[npt.NDArray[np.int32], dict[str, Any]]:
         """Starts new episodes, in all environments or where ``options["reset_mask"]`` is set.
@@ -134,14 +106,14 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             The observations [B, O] of all environments and an empty dict.
         """
         arguments = Arguments("reset")
-        mask = self._reset_mask(arguments, options)
-        seeds, seeded = self._seeds(arguments, seed, mask)
+        mask = check_reset_options(arguments, options, self.num_envs)
+        seeds = check_seed(arguments, seed, mask, self.num_envs)
         with self._exclusive("reset"):
-            if isinstance(seed, int | np.integer):
-                self._native.seed(int(seed), address(mask))
-                self._np_random_seed = int(seed)
+            if isinstance(seeds, int):
+                self._native.seed(seeds, address(mask))
+                self._np_random_seed = seeds
             elif seeds is not None:
-                self._native.seed_each(address(seeds), address(seeded))
+                self._native.seed_each(address(seeds[0]), address(seeds[1]))
             outputs = self._next_outputs()
             observations, self._observation_lengths = outputs.arrays[:2]
             self._native.reset(
@@ -174,7 +146,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         if given.dtype.kind not in "iu" or given.shape != self._actions.shape:
             raise self._action_error(given)
         if active is not None:
-            self._check_mask(Arguments("step"), "active", active)
+            check_mask(Arguments("step"), "active", active, self.num_envs)
         if not self._lock.acquire(blocking=False):
             raise _busy("step")
         try:
@@ -275,7 +247,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     def snapshot(self, ids: Ids = None) -> Snapshot:
         """The states of some environments, or of all, in the order of `ids`."""
-        chosen = self._ids("snapshot", "ids", ids)
+        chosen = self._chosen("snapshot", "ids", ids)
         with self._exclusive("snapshot"):
             return Snapshot(self._native.snapshot(address(chosen), chosen.size))
 
@@ -293,7 +265,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """
         check_snapshot("restore", "snapshot", snapshot)
         mode = RNG_MODES.index(Arguments("restore").choice("rng", rng, RNG_MODES))
-        chosen = self._ids("restore", "ids", ids)
+        chosen = self._chosen("restore", "ids", ids)
         with self._exclusive("restore"):
             self._native.restore(snapshot._native, address(chosen), chosen.size, mode)
 
@@ -303,8 +275,8 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         All sources are read before the first target is written. `rng` is as in `restore`.
         """
         mode = RNG_MODES.index(Arguments("branch").choice("rng", rng, RNG_MODES))
-        sources = self._ids("branch", "source_ids", source_ids)
-        targets = self._ids("branch", "target_ids", target_ids)
+        sources = self._chosen("branch", "source_ids", source_ids)
+        targets = self._chosen("branch", "target_ids", target_ids)
         with self._exclusive("branch"):
             self._native.branch(
                 address(sources), sources.size, address(targets), targets.size, mode
@@ -312,7 +284,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     def state_hash(self, ids: Ids = None) -> npt.NDArray[np.uint64]:
         """[n] uint64, equal for equal states; random streams and step counts do not matter."""
-        chosen = self._ids("state_hash", "ids", ids)
+        chosen = self._chosen("state_hash", "ids", ids)
         hashes = np.empty(chosen.size, np.uint64)
         with self._exclusive("state_hash"):
             self._native.state_hash(address(chosen), chosen.size, address(hashes))
@@ -348,12 +320,12 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     def _exclusive(self, function: str) -> "_Exclusive":
         return _Exclusive(self._lock, function)
 
-    def _next_outputs(self) -> _Outputs:
+    def _next_outputs(self) -> Outputs:
         for outputs in self._ring:
             if outputs.is_free():
                 break
         else:
-            outputs = _Outputs(
+            outputs = Outputs(
                 self.num_envs,
                 self.max_observation_tokens,
                 self._actions,
@@ -393,7 +365,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     def _observe(
         self, function: str, ids: Ids, *, whole: bool
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        chosen = self._ids(function, "ids", ids)
+        chosen = self._chosen(function, "ids", ids)
         native = self._native
         width = native.whole_observation_tokens if whole else self.max_observation_tokens
         tokens = np.empty((chosen.size, width), np.int32)
@@ -409,57 +381,8 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             self._native.episodes(address(elapsed), address(returns))
         return elapsed, returns
 
-    def _ids(self, function: str, argument: str, ids: Ids) -> npt.NDArray[np.int64]:
-        if ids is None:
-            return self._all_ids
-        chosen = np.atleast_1d(np.asarray(ids))
-        if chosen.size == 0:
-            return np.empty(0, np.int64)
-        error = Arguments(function).error
-        if chosen.dtype.kind not in "iu":
-            raise error(argument, "hold integers", chosen.dtype, kind=TypeError)
-        if chosen.ndim != 1:
-            raise error(argument, "have shape [n]", list(chosen.shape))
-        return np.ascontiguousarray(chosen, np.int64)
-
-    def _check_mask(self, arguments: Arguments, name: str, mask: object) -> None:
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-            kind = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
-            raise arguments.error(name, "be a NumPy array of bool", kind, kind=TypeError)
-        if mask.shape != (self.num_envs,):
-            raise arguments.error(name, f"have shape [B] = [{self.num_envs}]", list(mask.shape))
-
-    def _reset_mask(
-        self, arguments: Arguments, options: dict[str, Any] | None
-    ) -> npt.NDArray[np.bool_] | None:
-        unknown = set(options or {}) - {"reset_mask"}
-        if unknown:
-            raise arguments.error("options", 'have no key but "reset_mask"', sorted(unknown))
-        if not options:
-            return None
-        mask = options["reset_mask"]
-        self._check_mask(arguments, "reset_mask", mask)
-        if not mask.any():
-            raise arguments.error("reset_mask", "select at least one environment", "none")
-        return np.ascontiguousarray(mask)
-
-    def _seeds(
-        self, arguments: Arguments, seed: Any, mask: npt.NDArray[np.bool_] | None
-    ) -> tuple[npt.NDArray[np.uint64] | None, npt.NDArray[np.bool_] | None]:
-        """The seeds of a list, and for which environments they count."""
-        if seed is None:
-            return None, None
-        if not isinstance(seed, Sequence | np.ndarray) or isinstance(seed, str):
-            arguments.integer("seed", seed, low=0, high=2**64 - 1)
-            return None, None
-        if len(seed) != self.num_envs:
-            raise arguments.error("seed", f"hold B = {self.num_envs} seeds", len(seed))
-        for one in seed:
-            if one is not None:
-                arguments.integer("seed", one, low=0, high=2**64 - 1)
-        seeds = np.array([0 if one is None else int(one) for one in seed], np.uint64)
-        seeded = np.array([one is not None for one in seed], np.bool_)
-        return seeds, seeded if mask is None else seeded & mask
+    def _chosen(self, function: str, argument: str, ids: Ids) -> npt.NDArray[np.int64]:
+        return self._all_ids if ids is None else check_ids(function, argument, ids)
 
     def _action_error(self, given: npt.NDArray[Any]) -> Exception:
         error = Arguments("step").error
