@@ -46,7 +46,7 @@ def twins(env, seed, num_resets=0):
         ("Sokoban-v0", {"num_boxes": 1}),
         ("Sokoban-v0", {"size": 8, "num_boxes": 3, "reward": "sparse"}),
         ("Sokoban-v0", {"height": 6, "width": 12, "num_boxes": 2}),
-        ("Sokoban-v0", {"height": 5, "width": 36, "num_boxes": 3}),
+        ("Sokoban-v0", {"height": 5, "width": 36, "num_boxes": 1}),
     ],
 )
 def test_steps_match_the_reference(name, options, observation):
@@ -149,7 +149,7 @@ def test_large_sokoban_levels_are_solvable_or_unknown_but_never_unsolvable():
 
 
 def test_solver_says_unknown_when_there_are_too_many_positions():
-    env = fastrl.make_vec("Sokoban-v0", 16, size=13, num_boxes=9, min_solution_length=8)
+    env = fastrl.make_vec("Sokoban-v0", 2, size=13, num_boxes=9, min_solution_length=8)
     env.reset(seed=2)
     distances, actions = env.solve(env.snapshot())
     assert (distances == -2).any()
