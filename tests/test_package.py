@@ -17,6 +17,7 @@ PUBLIC_NAMES = {
     "PolicyLoss",
     "PolicyLossSpec",
     "__version__",
+    "make_vec",
     "num_threads",
     "policy_loss",
     "set_num_threads",
