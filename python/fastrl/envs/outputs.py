@@ -40,7 +40,7 @@ class Outputs:
 
     def is_free(self) -> bool:
         """Whether nobody but this object holds any of the arrays."""
-        # A plain loop costs a third of all(…), at every step.
+        # At every step, and a plain loop costs 0.3 µs where all(…) costs 0.5.
         for array in self.arrays:  # noqa: SIM110
             # The tuple, the loop variable and getrefcount's own argument.
             if getrefcount(array) > 3:
