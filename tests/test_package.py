@@ -20,6 +20,7 @@ PUBLIC_NAMES = {
     "__version__",
     "divergence_points",
     "group_advantages",
+    "make_vec",
     "num_threads",
     "pivot_mask",
     "policy_loss",

@@ -21,5 +21,6 @@ void bind_advantages(nb::module_& m);
 void bind_credit(nb::module_& m);
 void bind_log_probs(nb::module_& m);
 void bind_policy_losses(nb::module_& m);
+void bind_envs(nb::module_& m);
 
 }  // namespace fastrl::python

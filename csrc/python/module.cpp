@@ -7,4 +7,5 @@ NB_MODULE(_core, m) {
   fastrl::python::bind_credit(m);
   fastrl::python::bind_log_probs(m);
   fastrl::python::bind_policy_losses(m);
+  fastrl::python::bind_envs(m);
 }

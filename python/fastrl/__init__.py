@@ -17,6 +17,7 @@ _HOMES: dict[str, str] = {
     "PolicyLoss": "policy_losses",
     "PolicyLossSpec": "policy_losses",
     "TokenStats": "log_probs",
+    "make_vec": "envs",
     "policy_loss": "policy_losses",
     "token_log_probs": "log_probs",
 }

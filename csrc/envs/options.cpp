@@ -1,0 +1,112 @@
+#include "envs/options.h"
+
+#include <charconv>
+#include <cmath>
+
+#include "core/check.h"
+
+namespace fastrl {
+namespace {
+
+constexpr const char* kFunction = "make_vec";
+
+// The shortest text that reads back as the same double.
+std::string exact(double value) {
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof(text), value).ptr;
+  return {text, end};
+}
+
+std::string spelled(const OptionValue& value) {
+  struct Visitor {
+    std::string operator()(bool x) const { return x ? "True" : "False"; }
+    std::string operator()(std::int64_t x) const { return std::to_string(x); }
+    std::string operator()(double x) const { return exact(x); }
+    std::string operator()(const std::string& x) const { return concat("'", x, "'"); }
+  };
+  return std::visit(Visitor{}, value);
+}
+
+[[noreturn]] void refuse(const char* name, const std::string& expected, const OptionValue& value) {
+  fail_value(kFunction, name, expected, spelled(value));
+}
+
+}  // namespace
+
+const OptionValue* Options::find(const char* name) {
+  known_[name] = true;
+  const auto found = values_.find(name);
+  return found == values_.end() ? nullptr : &found->second;
+}
+
+void Options::record(const char* name, const std::string& value) {
+  canonical_ += concat(canonical_.empty() ? "" : ", ", name, "=", value);
+}
+
+bool Options::boolean(const char* name, bool fallback) {
+  const OptionValue* given = find(name);
+  const bool* value = given ? std::get_if<bool>(given) : &fallback;
+  if (value == nullptr) refuse(name, "be True or False", *given);
+  record(name, spelled(*value));
+  return *value;
+}
+
+std::int64_t Options::integer(const char* name, std::int64_t fallback, std::int64_t low,
+                              std::int64_t high) {
+  const OptionValue* given = find(name);
+  const std::int64_t* value = given ? std::get_if<std::int64_t>(given) : &fallback;
+  if (value == nullptr || *value < low || *value > high) {
+    refuse(name, concat("be an integer from ", low, " to ", high),
+           given ? *given : OptionValue(fallback));
+  }
+  record(name, std::to_string(*value));
+  return *value;
+}
+
+double Options::number(const char* name, double fallback, double low, double high) {
+  const OptionValue* given = find(name);
+  double value = fallback;
+  if (given != nullptr) {
+    if (const auto* real = std::get_if<double>(given)) {
+      value = *real;
+    } else if (const auto* whole = std::get_if<std::int64_t>(given)) {
+      value = static_cast<double>(*whole);
+    } else {
+      value = NAN;
+    }
+  }
+  if (!(value >= low && value <= high)) {
+    refuse(name, concat("be a number in [", low, ", ", high, "]"),
+           given ? *given : OptionValue(fallback));
+  }
+  record(name, exact(value));
+  return value;
+}
+
+int Options::choice(const char* name, const char* fallback,
+                    std::initializer_list<const char*> choices) {
+  const OptionValue* given = find(name);
+  const std::string chosen(fallback);
+  const std::string* value = given ? std::get_if<std::string>(given) : &chosen;
+  int index = 0;
+  std::string listed;
+  for (const char* candidate : choices) {
+    if (value != nullptr && *value == candidate) {
+      record(name, *value);
+      return index;
+    }
+    listed += concat(index++ == 0 ? "" : ", ", "'", candidate, "'");
+  }
+  refuse(name, concat("be one of ", listed), *given);
+}
+
+void Options::finish() const {
+  for (const auto& [name, value] : values_) {
+    if (known_.contains(name)) continue;
+    std::string listed;
+    for (const auto& [known, unused] : known_) listed += concat(listed.empty() ? "" : ", ", known);
+    refuse(name.c_str(), concat("be an option of ", id_, " (", listed, ")"), value);
+  }
+}
+
+}  // namespace fastrl

@@ -1,0 +1,43 @@
+"""Native vectorized environments, with time: snapshot, restore, branch, solve.
+
+Importing this also registers every environment with Gymnasium, as in
+``gymnasium.make_vec("fastrl/Sokoban-v0", num_envs=64)``.
+"""
+
+from importlib.util import find_spec
+
+if find_spec("gymnasium") is None:
+    raise ImportError("fastrl.envs needs Gymnasium; pip install 'fastrl[envs]'")
+
+from fastrl.envs.registration import environment_ids, make_vec, register_environments
+from fastrl.envs.snapshot import Snapshot
+from fastrl.envs.vector import VectorEnv
+from fastrl.envs.vocabulary import (
+    ACTION_TOKEN,
+    END_TOKEN,
+    GUIDANCE_TOKEN,
+    OBSERVATION_TOKEN,
+    PAD_TOKEN,
+    START_TOKEN,
+    VOCABULARY,
+    detokenize,
+    tokenize,
+)
+
+__all__ = [
+    "ACTION_TOKEN",
+    "END_TOKEN",
+    "GUIDANCE_TOKEN",
+    "OBSERVATION_TOKEN",
+    "PAD_TOKEN",
+    "START_TOKEN",
+    "VOCABULARY",
+    "Snapshot",
+    "VectorEnv",
+    "detokenize",
+    "environment_ids",
+    "make_vec",
+    "tokenize",
+]
+
+register_environments()

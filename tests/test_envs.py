@@ -1,0 +1,363 @@
+"""Dynamics, levels, solvers, texts: the native environments against plain Python."""
+
+import copy
+
+import fastrl
+import numpy as np
+import pytest
+from fastrl.envs import VOCABULARY, detokenize, tokenize
+from fastrl.reference import envs as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+ALL_IDS = ["CodeLock-v0", "FrozenLakeText-v0", "Sokoban-v0"]
+
+
+def twins(env, seed, num_resets=0):
+    """The reference's environments, in the states that `env` is in after its reset."""
+    if env._name == "CodeLock-v0":
+        length = len(env.render_text([0])[0])
+        reward = "matches" if "matches" in repr(env) else "graded"
+        for g in range(env.num_envs):
+            stream = reference.level_stream(seed, g, num_resets)
+            yield reference.CodeLock.drawn(stream, length, env.num_actions, reward)
+    elif env._name == "FrozenLakeText-v0":
+        rate = 1.0 / 3.0 if "slippery=True" in repr(env) else None
+        ends = "corners" if "ends=corners" in repr(env) else "random"
+        size = env.render_text([0])[0].index("\n")
+        for g in range(env.num_envs):
+            stream = reference.level_stream(seed, g, num_resets)
+            steps = reference.step_stream(seed, g)
+            yield reference.FrozenLakeText.drawn(stream, size, 0.8, ends, steps, rate)
+    else:
+        reward = "sparse" if "sparse" in repr(env) else "gym"
+        for text in env.render_text():
+            yield reference.Sokoban(text, reward)
+
+
+@pytest.mark.parametrize("observation", ["grid", "compact"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("CodeLock-v0", {"length": 12, "num_choices": 3}),
+        ("CodeLock-v0", {"length": 3, "num_choices": 2, "reward": "matches"}),
+        ("FrozenLakeText-v0", {"size": 4}),
+        ("FrozenLakeText-v0", {"size": 11, "slippery": True, "ends": "corners"}),
+        ("Sokoban-v0", {"num_boxes": 1}),
+        ("Sokoban-v0", {"size": 8, "num_boxes": 3, "reward": "sparse"}),
+        ("Sokoban-v0", {"height": 6, "width": 12, "num_boxes": 2}),
+        ("Sokoban-v0", {"height": 5, "width": 36, "num_boxes": 1}),
+    ],
+)
+def test_steps_match_the_reference(name, options, observation):
+    env = fastrl.make_vec(
+        name,
+        32,
+        observation=observation,
+        autoreset_mode="disabled",
+        max_episode_steps=60,
+        **options,
+    )
+    observations, _ = env.reset(seed=5)
+    expected = list(twins(env, seed=5))
+    assert env.render_text() == [twin.grid() for twin in expected]
+    random = np.random.default_rng(0)
+    active = np.ones(32, bool)
+    while active.any():
+        actions = random.integers(-1, env.num_actions, 32)
+        # Half of the time towards the goal, so that episodes also succeed.
+        _, best = env.solve(env.snapshot())
+        actions = np.where((random.random(32) < 0.5) & (best >= 0), best, actions)
+        observations, rewards, terminated, truncated, infos = env.step(actions, active)
+        for i, twin in enumerate(expected):
+            wanted = twin.step(actions[i]) if active[i] else (0.0, False, False)
+            assert (rewards[i], terminated[i], infos["success"][i]) == wanted
+            text = detokenize(observations[i])
+            first = env.elapsed_steps[i] == 0
+            assert text == (twin.grid() if observation == "grid" or first else twin.compact())
+            assert len(tokenize(text)) == env.observation_lengths[i]
+            assert infos["action_valid"][i] == (active[i] and actions[i] >= 0)
+        active &= ~(terminated | truncated)
+    assert env.render_text() == [twin.grid() for twin in expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "count"),
+    [
+        ("CodeLock-v0", {"length": 4, "num_choices": 3}, 8),
+        ("FrozenLakeText-v0", {"size": 5}, 32),
+        ("Sokoban-v0", {"size": 6, "num_boxes": 1}, 16),
+        ("Sokoban-v0", {"size": 6, "num_boxes": 2}, 2),
+    ],
+)
+def test_solver_agrees_with_brute_force_in_every_state_of_random_walks(name, options, count):
+    env = fastrl.make_vec(name, count, autoreset_mode="disabled", **options)
+    env.reset(seed=11)
+    states = list(twins(env, seed=11))
+    random = np.random.default_rng(1)
+    active = np.ones(count, bool)
+    for _ in range(6):
+        distances, firsts = env.solve(env.snapshot())
+        for i in np.flatnonzero(active):
+            distance, best = reference.solve(states[i], env.num_actions)
+            assert distances[i] == distance
+            assert firsts[i] in (best or [-1])
+        actions = random.integers(0, env.num_actions, count)
+        for i in np.flatnonzero(active):
+            states[i] = copy.copy(states[i])
+            states[i].step(actions[i])
+        _, _, terminated, _, _ = env.step(actions, active)
+        active &= ~terminated
+        if not active.any():
+            break
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("FrozenLakeText-v0", {"size": 8, "frozen_probability": 0.5}),
+        ("Sokoban-v0", {"size": 6, "num_boxes": 1}),
+        ("Sokoban-v0", {"size": 6, "num_boxes": 3}),
+        ("Sokoban-v0", {"size": 8, "num_boxes": 2, "min_solution_length": 10}),
+        ("Sokoban-v0", {"preset": "lamer"}),
+    ],
+)
+def test_every_level_can_be_solved_by_following_the_solver(name, options):
+    env = fastrl.make_vec(name, 500, autoreset_mode="disabled", max_episode_steps=1000, **options)
+    env.reset(seed=list(range(500)))
+    distances, actions = env.solve(env.snapshot())
+    assert distances.min() >= options.get("min_solution_length", 1)
+    if options.get("preset") == "lamer":
+        assert distances.min() >= 3
+        assert distances.max() <= 21
+    active = np.ones(500, bool)
+    while active.any():
+        before = distances
+        _, _, terminated, _, infos = env.step(actions, active)
+        np.testing.assert_array_equal(infos["success"], terminated)
+        active &= ~terminated
+        distances, actions = env.solve(env.snapshot())
+        np.testing.assert_array_equal(distances, np.maximum(before - 1, 0))
+
+
+def test_large_sokoban_levels_are_solvable_or_unknown_but_never_unsolvable():
+    env = fastrl.make_vec("Sokoban-v0", 8, size=12, num_boxes=4)
+    env.reset(seed=0)
+    distances, _ = env.solve(env.snapshot())
+    assert (distances != -1).all()
+    assert (distances > 0).any()
+
+
+def test_solver_says_unknown_when_there_are_too_many_positions():
+    env = fastrl.make_vec("Sokoban-v0", 2, size=13, num_boxes=9, min_solution_length=8)
+    env.reset(seed=2)
+    distances, actions = env.solve(env.snapshot())
+    assert (distances == -2).any()
+    assert (actions[distances == -2] == -1).all()
+
+
+def test_solver_sees_a_box_in_a_corner():
+    env = fastrl.make_vec("Sokoban-v0", 64, size=5, num_boxes=1, max_episode_steps=1000)
+    env.reset(seed=0)
+    seen = set()
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        env.step(random.integers(0, 4, 64))
+        for text, distance in zip(env.render_text(), env.solve(env.snapshot())[0], strict=True):
+            seen.add(distance)
+            corner = any(text.split("\n")[r][c] == "X" for r in (1, 3) for c in (1, 3))
+            assert not corner or distance == -1
+    assert {-1, 0, 1} <= seen
+
+
+def test_groups_share_levels_and_not_randomness():
+    env = fastrl.make_vec("FrozenLakeText-v0", 12, group_size=4, slippery=True, size=8)
+    for _ in range(3):
+        env.reset(seed=1)
+        for _ in range(3):
+            texts = np.array(env.render_text()).reshape(3, 4)
+            assert (texts == texts[:, :1]).all()
+            assert len(set(texts[:, 0])) == 3
+            env.reset()
+    for _ in range(12):
+        env.step(np.full(12, 2))
+    assert len(set(env.render_text()[:4])) > 1
+
+
+@pytest.mark.parametrize("name", ALL_IDS)
+def test_fixed_levels_depend_on_the_level_seed_alone(name):
+    def levels(seed, level_seed, num_levels=3):
+        env = fastrl.make_vec(name, 64, num_levels=num_levels, level_seed=level_seed)
+        env.reset(seed=seed)
+        snapshot = env.snapshot()
+        texts = env.render_text()
+        return set(texts) if name != "CodeLock-v0" else set(env.state_hash()), len(snapshot)
+
+    assert levels(0, 0) == levels(1, 0)
+    assert len(levels(0, 0)[0]) == 3
+    assert levels(0, 0) != levels(0, 1)
+    # More than are kept: made anew at each reset, and the same.
+    assert levels(0, 0, 5000) == levels(0, 0, 5000)
+
+
+def test_seeds_in_a_list_do_not_depend_on_the_place():
+    env = fastrl.make_vec("Sokoban-v0", 4)
+    env.reset(seed=[7, 8, 7, 9])
+    first = env.render_text()
+    assert first[0] == first[2]
+    env.reset(seed=[9, 7, 8, 8])
+    second = env.render_text()
+    assert [second[1], second[2], second[0]] == [first[0], first[1], first[3]]
+    env.reset(seed=[None, 7, None, None])
+    assert env.render_text()[1] == first[0]
+    assert env.render_text()[0] != second[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("<answer>Up</answer>", 0),
+        ("<think>Down?</think> <answer> right || up </answer>", 3),
+        ("<answer>Up</answer> no: <answer>Left</answer>", 2),
+        ("I go Up, no, Down.", 1),
+        ("down", 1),
+        ("<answer></answer> Up", -1),
+        ("<answer>Up", 0),
+        ("Upwards and rightly", -1),
+        ("up_down", -1),
+        ("", -1),
+        ("\u2191 nowhere \x00", -1),
+        ("</answer>Left<answer>", 2),
+    ],
+)
+def test_actions_are_parsed_from_text(text, action):
+    env = fastrl.make_vec("Sokoban-v0", 1)
+    actions, valid = env.parse_actions([text, "Left"])
+    assert actions.tolist() == [action, 2]
+    assert valid.tolist() == [action >= 0, True]
+    if text.isascii() and text.isprintable():
+        tokens = tokenize(text)
+        rows = np.zeros((1, len(tokens) + 2), np.int32)
+        rows[0, : len(tokens)] = tokens
+        rows[0, len(tokens)] = VOCABULARY.index("<end>")
+        rows[0, len(tokens) + 1] = env.action_tokens[3]
+        lengths = np.array([len(tokens) + 2], np.int32)
+        assert env.parse_action_tokens(rows, lengths).tolist() == [action]
+
+
+@pytest.mark.parametrize("name", ALL_IDS)
+def test_each_action_is_one_token_of_its_name(name):
+    env = fastrl.make_vec(name, 1)
+    assert [VOCABULARY[token] for token in env.action_tokens] == env.action_names
+    rows = env.action_tokens[:, None]
+    lengths = np.ones(env.num_actions, np.int32)
+    assert env.parse_action_tokens(rows, lengths).tolist() == list(range(env.num_actions))
+    assert env.parse_action_tokens(rows, 0 * lengths).tolist() == [-1] * env.num_actions
+    garbage = np.array([[-5], [9999], [0]], np.int32)
+    assert env.parse_action_tokens(garbage, np.ones(3, np.int32)).tolist() == [-1] * 3
+
+
+@given(
+    st.lists(st.sampled_from(VOCABULARY)).map("".join)
+    | st.text([chr(c) for c in range(32, 127)] + ["\n"])
+)
+@settings(max_examples=150, deadline=None)
+def test_detokenize_inverts_tokenize(text):
+    tokens = tokenize(text)
+    assert detokenize(tokens) == text
+    assert (tokens >= 6).all()
+
+
+def test_vocabulary_is_small_and_its_words_are_single_tokens():
+    assert len(VOCABULARY) <= 128
+    assert len(set(VOCABULARY)) == len(VOCABULARY)
+    assert VOCABULARY[:6] == (
+        "<pad>",
+        "<start>",
+        "<observation>",
+        "<action>",
+        "<end>",
+        "<guidance>",
+    )
+    for word in ["Up", "Down", "Left", "Right", "avoid", "try", "turn", "<answer>", "\n", " "]:
+        assert tokenize(word).tolist() == [VOCABULARY.index(word)]
+    assert detokenize([0, 1, 6, 0]) == "<start>Up"
+    assert tokenize("").size == 0
+    assert detokenize([]) == ""
+
+
+def test_vocabulary_errors():
+    with pytest.raises(
+        ValueError,
+        match=r"tokenize: `text` must hold printable ASCII and newlines only, got byte 195",
+    ):
+        tokenize("é")
+    with pytest.raises(TypeError, match="tokenize: `text` must be a string, got int"):
+        tokenize(3)
+    with pytest.raises(ValueError, match="detokenize: `tokens` must be from 0 to 121, got 122"):
+        detokenize([1, 122])
+    with pytest.raises(TypeError, match="detokenize: `tokens` must hold integers, got float64"):
+        detokenize([0.5])
+    with pytest.raises(
+        ValueError, match=r"detokenize: `tokens` must have shape \[N\], got \[1, 2\]"
+    ):
+        detokenize([[1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("Sokoban", {}, "`id` must be one of 'CodeLock-v0', 'FrozenLakeText-v0', 'Sokoban-v0'"),
+        ("Sokoban-v0", {"boxes": 2}, r"`boxes` must be an option of Sokoban-v0 \(height, "),
+        ("Sokoban-v0", {"size": 14}, "`size` must be an integer from 4 to 13, got 14"),
+        ("Sokoban-v0", {"size": 6.5}, "`size` must be an integer from 4 to 13, got 6.5"),
+        (
+            "Sokoban-v0",
+            {"height": 20, "width": 20},
+            "at most 128 cells inside the walls, got 20 × 20",
+        ),
+        ("Sokoban-v0", {"size": 4}, "`size` must leave room for a level with 1 boxes"),
+        ("Sokoban-v0", {"max_solution_length": 2, "min_solution_length": 3}, "at least `min_sol"),
+        ("Sokoban-v0", {"reward": "dense"}, "`reward` must be one of 'gym', 'sparse', got 'dense'"),
+        ("Sokoban-v0", {"observation": "rgb"}, "`observation` must be one of 'grid', 'compact'"),
+        ("CodeLock-v0", {"length": 65}, "`length` must be an integer from 1 to 64, got 65"),
+        ("CodeLock-v0", {"num_choices": 1}, "`num_choices` must be an integer from 2 to 10, got 1"),
+        ("CodeLock-v0", {"preset": "ragen"}, "`preset` must be None for CodeLock-v0, got 'ragen'"),
+        ("FrozenLakeText-v0", {"slippery": 1}, "`slippery` must be True or False, got 1"),
+        (
+            "FrozenLakeText-v0",
+            {"success_rate": 1.5},
+            r"`success_rate` must be a number in \[0, 1\]",
+        ),
+        ("FrozenLakeText-v0", {"success_rate": float("nan")}, "`success_rate` must be a number"),
+        ("FrozenLakeText-v0", {"preset": "x"}, "`preset` must be one of 'ragen', got 'x'"),
+        ("CodeLock-v0", {"group_size": 3}, "`group_size` must divide `num_envs` = 4"),
+        ("CodeLock-v0", {"num_levels": 0}, "`num_levels` must be from 1 to 4294967295, got 0"),
+        ("CodeLock-v0", {"level_seed": -1}, "`level_seed` must be from 0 to"),
+        ("CodeLock-v0", {"autoreset_mode": "now"}, "`autoreset_mode` must be one of 'next_step'"),
+        ("CodeLock-v0", {"max_episode_steps": 0}, "`max_episode_steps` must be from 1 to"),
+        ("CodeLock-v0", {"invalid_penalty": -1}, "`invalid_penalty` must be finite and at least 0"),
+        ("CodeLock-v0", {"render_mode": "human"}, "`render_mode` must be one of 'ansi'"),
+    ],
+)
+def test_make_vec_errors(name, options, message):
+    with pytest.raises(ValueError, match=f"make_vec: .*{message}"):
+        fastrl.make_vec(name, 4, **options)
+
+
+def test_make_vec_type_errors():
+    with pytest.raises(TypeError, match="make_vec: `id` must be a string, got int"):
+        fastrl.make_vec(3)
+    with pytest.raises(TypeError, match="make_vec: `length` must be a bool, a number or a string"):
+        fastrl.make_vec("CodeLock-v0", 1, length=[3])
+
+
+def test_presets_fill_in_what_is_not_given():
+    env = fastrl.make_vec("Sokoban-v0", 1, preset="lamer", num_boxes=1)
+    assert env.max_episode_steps == 30
+    assert "num_boxes=1, min_solution_length=3, max_solution_length=21" in repr(env)
+    env.reset(seed=0)
+    assert env.step([-1])[1].item() == pytest.approx(-0.2)
+    env = fastrl.make_vec("FrozenLakeText-v0", 1, preset="ragen", max_episode_steps=5)
+    assert env.max_episode_steps == 5
+    assert "frozen_probability=0.9, slippery=True, success_rate=0.8" in repr(env)

@@ -1,0 +1,439 @@
+"""The batch: Gymnasium's semantics, masks, errors, threads."""
+
+import hashlib
+import subprocess
+import sys
+import threading
+
+import fastrl
+import gymnasium
+import numpy as np
+import pytest
+from fastrl.envs import tokenize
+from fastrl.reference import envs as reference
+from gymnasium.utils.env_checker import data_equivalence
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers.vector import NormalizeReward, RecordEpisodeStatistics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+MODES = ["next_step", "same_step", "disabled"]
+LAKE = {"size": 4, "slippery": True, "max_episode_steps": 7}
+SEED = 17
+
+
+class ReferenceLake(gymnasium.Env):
+    """The reference's FrozenLakeText with Gymnasium's interface and our step limit."""
+
+    def __init__(self, index, space, limit):
+        self.index, self.limit, self.num_resets = index, limit, 0
+        self.observation_space, self.action_space = space, gymnasium.spaces.Discrete(4)
+        self.steps = reference.step_stream(SEED, index)
+
+    def observation(self):
+        row = np.zeros(self.observation_space.shape, np.int32)
+        tokens = tokenize(self.lake.grid())
+        row[: len(tokens)] = tokens
+        return row
+
+    def reset(self, *, seed=None, options=None):
+        level = reference.level_stream(SEED, self.index, self.num_resets)
+        self.lake = reference.FrozenLakeText.drawn(level, 4, 0.8, "random", self.steps, 1.0 / 3.0)
+        self.num_resets += 1
+        self.elapsed = 0
+        return self.observation(), {}
+
+    def step(self, action):
+        reward, terminated, success = self.lake.step(action)
+        self.elapsed += 1
+        infos = {"action_valid": bool(action >= 0), "success": success}
+        return self.observation(), reward, terminated, self.elapsed >= self.limit, infos
+
+
+def lakes(mode, num_envs=6):
+    env = fastrl.make_vec("FrozenLakeText-v0", num_envs, autoreset_mode=mode, **LAKE)
+    oracle = SyncVectorEnv(
+        [
+            lambda i=i: ReferenceLake(i, env.single_observation_space, env.max_episode_steps)
+            for i in range(num_envs)
+        ],
+        autoreset_mode=AutoresetMode[mode.upper()],
+    )
+    return env, oracle
+
+
+def without_empty(infos):
+    """Our info keys are always there; Gymnasium's only if some environment has something to say."""
+    keys = {key for key in infos if f"_{key}" in infos and infos[f"_{key}"].any()}
+    return {key: infos[key] for key in infos if key in keys or key.removeprefix("_") in keys}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_all_autoreset_modes_are_those_of_gymnasium(mode):
+    env, oracle = lakes(mode)
+    mine, theirs = env.reset(seed=SEED)[0], oracle.reset(seed=SEED)[0]
+    np.testing.assert_array_equal(mine, theirs)
+    random = np.random.default_rng(0)
+    ended = np.zeros(6, bool)
+    both = 0
+    for _ in range(400):
+        if mode == "disabled" and ended.any():
+            options = {"reset_mask": ended}
+            mine, infos = env.reset(options=options)
+            assert options == {"reset_mask": ended}
+            theirs, their_infos = oracle.reset(options={"reset_mask": ended})
+            assert data_equivalence(mine, theirs)
+            assert infos == their_infos == {}
+        elif random.random() < 0.02:
+            mask = random.random(6) < 0.5
+            mask[2] = True
+            assert data_equivalence(
+                env.reset(options={"reset_mask": mask})[0],
+                oracle.reset(options={"reset_mask": mask})[0],
+            )
+        actions = random.integers(0, 4, 6)
+        *mine, infos = env.step(actions)
+        *theirs, their_infos = oracle.step(actions)
+        assert data_equivalence(tuple(mine), tuple(theirs))
+        their_infos = dict(their_infos)
+        infos = without_empty(infos)
+        assert infos.keys() == their_infos.keys()
+        for key in infos:
+            if key == "final_obs":
+                for one, other in zip(infos[key], their_infos[key], strict=True):
+                    assert (one is None) == (other is None)
+                    assert one is None or data_equivalence(one, other)
+            else:
+                assert data_equivalence(infos[key], their_infos[key]), key
+        ended = mine[2] | mine[3]
+        both += int((mine[2] & mine[3]).sum())
+    assert both > 0  # an episode can end and run out of time in the same step
+
+
+@pytest.mark.parametrize("mode", ["next_step", "same_step"])
+def test_gymnasium_wrappers_see_what_they_see_around_gymnasiums_own(mode):
+    wrapped = [NormalizeReward(RecordEpisodeStatistics(env)) for env in lakes(mode)]
+    for env in wrapped:
+        env.reset(seed=SEED)
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        actions = random.integers(0, 4, 6)
+        (_, rewards, *_, infos), (_, their_rewards, *_, their_infos) = (
+            env.step(actions) for env in wrapped
+        )
+        np.testing.assert_array_equal(rewards, their_rewards)
+        assert ("episode" in infos) == ("episode" in their_infos)
+        if "episode" in infos:
+            for key in ("r", "l"):
+                np.testing.assert_array_equal(infos["episode"][key], their_infos["episode"][key])
+
+
+def test_gymnasium_makes_them_by_name():
+    env = gymnasium.make_vec(
+        "fastrl/CodeLock-v0", num_envs=3, length=4, autoreset_mode="same_step", max_episode_steps=2
+    )
+    assert isinstance(env, fastrl.envs.VectorEnv)
+    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    assert env.max_episode_steps == 2
+    observations, _ = env.reset(seed=1)
+    assert env.observation_space.contains(observations)
+    assert env.action_space.shape == (3,)
+    env.close()
+    env.close()
+
+
+@pytest.mark.parametrize("observation", ["grid", "compact"])
+@pytest.mark.parametrize("name", ["CodeLock-v0", "FrozenLakeText-v0", "Sokoban-v0"])
+def test_observations_are_in_their_space(name, observation):
+    env = fastrl.make_vec(name, 16, observation=observation)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    for _ in range(30):
+        observations, rewards, *_ = env.step(env.action_space.sample())
+        assert env.observation_space.contains(observations)
+        assert observations.dtype == np.int32
+        assert rewards.dtype == np.float64
+        length = (observations != 0).sum(1)
+        np.testing.assert_array_equal(length, env.observation_lengths)
+
+
+def test_returned_arrays_are_not_written_again():
+    env = fastrl.make_vec("Sokoban-v0", 8)
+    observations, _ = env.reset(seed=0)
+    kept = [(observations[1:3], observations[1:3].copy())]
+    lengths = env.observation_lengths
+    before = lengths.copy()
+    for t in range(20):
+        observations, rewards, terminated, _, infos = env.step(np.full(8, t % 4))
+        held = (observations.T, rewards[::2], terminated, infos["_success"])
+        kept += [(array, array.copy()) for array in held]
+    for array, copied in kept:
+        np.testing.assert_array_equal(array, copied)
+    np.testing.assert_array_equal(lengths, before)
+
+
+def test_a_step_reuses_arrays_that_nobody_holds():
+    env = fastrl.make_vec("Sokoban-v0", 8)
+    env.reset(seed=0)
+    addresses = {env.step(np.zeros(8, int))[0].ctypes.data for _ in range(50)}
+    assert len(addresses) <= 4
+
+
+def test_inactive_environments_are_untouched():
+    env = fastrl.make_vec("Sokoban-v0", 6, max_episode_steps=3)
+    first, _ = env.reset(seed=2)
+    active = np.array([True, False] * 3)
+    state = env.snapshot([1, 3, 5]).tobytes()
+    for _ in range(4):
+        actions = np.where(active, 1, 99)  # what is not read may be anything
+        observations, rewards, _, truncated, infos = env.step(actions, active)
+        np.testing.assert_array_equal(observations[1::2], first[1::2])
+        assert not rewards[1::2].any()
+        assert not truncated[1::2].any()
+        assert not infos["_action_valid"][1::2].any()
+    assert env.snapshot([1, 3, 5]).tobytes() == state
+    assert env.elapsed_steps.tolist() == [0] * 6
+
+
+def test_malformed_actions_cost_the_turn_and_the_penalty():
+    env = fastrl.make_vec("Sokoban-v0", 2, max_episode_steps=3, invalid_penalty=0.5)
+    env.reset(seed=0)
+    before = env.render_text()
+    hashes = env.state_hash()
+    _, rewards, _, _, infos = env.step([-1, -1])
+    assert rewards.tolist() == [-0.6, -0.6]
+    assert infos["action_valid"].tolist() == [False, False]
+    assert env.render_text() == before
+    np.testing.assert_array_equal(env.state_hash(), hashes)
+    assert env.elapsed_steps.tolist() == [1, 1]
+    env.step([-1, -1])
+    assert env.step([-1, -1])[3].all()
+    env = fastrl.make_vec("CodeLock-v0", 1, length=2)
+    env.reset(seed=0)
+    env.step([-1])
+    _, _, terminated, _, infos = env.step([0])
+    assert terminated[0]
+    assert not infos["success"][0]
+
+
+def rollout_digest(num_envs, threads, with_snapshots):
+    fastrl.set_num_threads(threads)
+    digest = hashlib.sha256()
+    random = np.random.default_rng(3)
+    for name, options in [
+        ("Sokoban-v0", {"num_boxes": 2, "max_episode_steps": 15}),
+        ("FrozenLakeText-v0", {"slippery": True, "group_size": 5}),
+    ]:
+        env = fastrl.make_vec(name, num_envs, autoreset_mode="same_step", **options)
+        digest.update(env.reset(seed=4)[0])
+        for t in range(40):
+            if with_snapshots and t % 7 == 3:
+                snapshot = env.snapshot()
+                env.step(np.zeros(num_envs, int))
+                env.restore(snapshot)
+            for array in env.step(random.integers(-1, 4, num_envs))[:4]:
+                digest.update(array.tobytes())
+        digest.update(env.snapshot().tobytes())
+        digest.update(env.state_hash().tobytes())
+        for array in env.solve(env.snapshot()):
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def test_numbers_do_not_depend_on_threads_or_snapshots():
+    threads = fastrl.num_threads()
+    try:
+        digests = {rollout_digest(300, n, snap) for n in (1, 2, 3, 8) for snap in (False, True)}
+    finally:
+        fastrl.set_num_threads(threads)
+    assert len(digests) == 1
+
+
+def test_numbers_do_not_depend_on_the_batch_split():
+    seeds = list(range(90))
+    actions = np.random.default_rng(0).integers(0, 4, (30, 90))
+
+    def play(parts):
+        rows = []
+        for part in np.array_split(np.arange(90), parts):
+            env = fastrl.make_vec("FrozenLakeText-v0", len(part), **LAKE)
+            trace = [env.reset(seed=[seeds[i] for i in part])[0]]
+            trace += [env.step(actions[t, part])[0] for t in range(30)]
+            rows.append(np.stack(trace))
+        return np.concatenate(rows, 1)
+
+    np.testing.assert_array_equal(play(1), play(7))
+    np.testing.assert_array_equal(play(1), play(90))
+
+
+def test_a_second_thread_is_refused_and_harms_nothing():
+    env = fastrl.make_vec("Sokoban-v0", 4096, num_boxes=1, max_episode_steps=1)
+    env.reset(seed=0)
+    errors = []
+
+    def run():
+        for _ in range(8):
+            try:
+                env.step(np.zeros(4096, int))
+            except RuntimeError as error:
+                errors.append(str(error))
+
+    workers = [threading.Thread(target=run) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert set(errors) <= {"step: another thread is using this environment"}
+    assert errors
+    steps = 24 - len(errors)
+    again = fastrl.make_vec("Sokoban-v0", 4096, num_boxes=1, max_episode_steps=1)
+    again.reset(seed=0)
+    for _ in range(steps):
+        again.step(np.zeros(4096, int))
+    assert again.snapshot().tobytes() == env.snapshot().tobytes()
+
+
+def test_step_errors_leave_the_batch_as_it_was():
+    env = fastrl.make_vec("CodeLock-v0", 4, autoreset_mode="disabled", length=2)
+    with pytest.raises(RuntimeError, match="step: environment 0 has never been reset; call reset"):
+        env.step(np.zeros(4, int))
+    with pytest.raises(RuntimeError, match="observe: environment 0 has never been reset"):
+        env.observe()
+    env.reset(seed=0, options={"reset_mask": np.array([True, True, True, False])})
+    with pytest.raises(RuntimeError, match="step: environment 3 has never been reset"):
+        env.step(np.zeros(4, int))
+    env.reset(seed=0)
+    before = env.snapshot().tobytes()
+    for actions, kind, message in [
+        (np.zeros(3, int), ValueError, r"`actions` must have shape \[B\] = \[4\], got \[3\]"),
+        (
+            np.zeros((4, 1), int),
+            ValueError,
+            r"`actions` must have shape \[B\] = \[4\], got \[4, 1\]",
+        ),
+        (np.zeros(4), TypeError, "`actions` must hold integers, got float64"),
+        (np.array([np.nan] * 4), TypeError, "`actions` must hold integers, got float64"),
+        (np.zeros(4, bool), TypeError, "`actions` must hold integers, got bool"),
+        (["Up"] * 4, TypeError, "`actions` must hold integers"),
+        ([0, 0, 4, 0], ValueError, "`actions` must be from -1 to 3, got 4 for environment 2"),
+        ([0, 0, 0, -2], ValueError, "`actions` must be from -1 to 3, got -2 for environment 3"),
+    ]:
+        with pytest.raises(kind, match=f"step: {message}"):
+            env.step(actions)
+    with pytest.raises(TypeError, match="step: `active` must be a NumPy array of bool, got int64"):
+        env.step(np.zeros(4, int), np.ones(4, int))
+    with pytest.raises(
+        ValueError, match=r"step: `active` must have shape \[B\] = \[4\], got \[5\]"
+    ):
+        env.step(np.zeros(4, int), np.ones(5, bool))
+    assert env.snapshot().tobytes() == before
+    for _ in range(2):
+        env.step(np.zeros(4, int))
+    with pytest.raises(
+        RuntimeError, match="step: the episode of environment 0 has ended; reset it"
+    ):
+        env.step(np.zeros(4, int))
+
+
+def test_reset_errors():
+    env = fastrl.make_vec("CodeLock-v0", 2)
+    for kind, message, arguments in [
+        (ValueError, "`seed` must be from 0 to", {"seed": -1}),
+        (ValueError, "`seed` must be from 0 to", {"seed": [1, 2**64]}),
+        (ValueError, "`seed` must hold B = 2 seeds, got 3", {"seed": [1, 2, 3]}),
+        (TypeError, "`seed` must be an integer", {"seed": [1, 2.0]}),
+        (TypeError, "`seed` must be an integer", {"seed": 1.5}),
+        (TypeError, "`seed` must be an integer", {"seed": "12"}),
+        (TypeError, "`seed` must be an integer", {"seed": True}),
+        (ValueError, '`options` must have no key but "reset_mask"', {"options": {"mask": 1}}),
+        (TypeError, "`reset_mask` must be a NumPy array", {"options": {"reset_mask": [True] * 2}}),
+        (ValueError, "`reset_mask` must have shape", {"options": {"reset_mask": np.ones(3, bool)}}),
+        (ValueError, "must select at least one", {"options": {"reset_mask": np.zeros(2, bool)}}),
+    ]:
+        with pytest.raises(kind, match=f"reset: .*{message}"):
+            env.reset(**arguments)
+
+
+def test_without_gymnasium_the_error_says_what_to_install():
+    code = "import sys; sys.modules['gymnasium'] = None; import fastrl; fastrl.make_vec"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert "ImportError: fastrl.envs needs Gymnasium; pip install 'fastrl[envs]'" in result.stderr
+
+
+def test_parse_errors():
+    env = fastrl.make_vec("CodeLock-v0", 2)
+    tokens, lengths = np.zeros((2, 3), np.int32), np.array([1, 4], np.int32)
+    with pytest.raises(ValueError, match="parse_action_tokens: `lengths` must be from 0 to L = 3"):
+        env.parse_action_tokens(tokens, lengths)
+    with pytest.raises(TypeError, match="parse_action_tokens: `tokens` must have dtype int32"):
+        env.parse_action_tokens(tokens.astype(int), lengths)
+    with pytest.raises(ValueError, match="parse_action_tokens: `lengths` must have shape"):
+        env.parse_action_tokens(tokens, lengths[:1])
+    with pytest.raises(TypeError, match="parse_actions: `texts` must be a sequence of strings"):
+        env.parse_actions("Up")
+    with pytest.raises(TypeError, match="parse_actions: `texts` must be a sequence of strings"):
+        env.parse_actions([b"Up"])
+
+
+def test_render_is_ansi_or_nothing():
+    env = fastrl.make_vec("CodeLock-v0", 2, length=3, render_mode="ansi")
+    env.reset()
+    assert env.render() == ("___", "___")
+    assert fastrl.make_vec("CodeLock-v0", 2).render() is None
+
+
+def test_unseeded_batches_differ_and_reset_without_a_seed_goes_on():
+    env, other = (fastrl.make_vec("FrozenLakeText-v0", 32, size=8) for _ in range(2))
+    env.reset()
+    other.reset()
+    assert env.render_text() != other.render_text()
+    for batch in (env, other):
+        batch.reset(seed=1)
+        batch.reset()
+    assert env.render_text() == other.render_text()
+    assert env.np_random_seed == 1
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_any_sequence_of_calls_keeps_the_batch_consistent(data):
+    name = data.draw(st.sampled_from(["CodeLock-v0", "Sokoban-v0", "FrozenLakeText-v0"]))
+    mode = data.draw(st.sampled_from(MODES))
+    observation = data.draw(st.sampled_from(["grid", "compact"]))
+    env = fastrl.make_vec(
+        name, 5, autoreset_mode=mode, observation=observation, max_episode_steps=6, num_levels=4
+    )
+    env.reset(seed=data.draw(st.integers(0, 2**64 - 1)))
+    saved = env.snapshot()
+    ids = st.lists(st.integers(0, 4), min_size=1, max_size=5, unique=True)
+    for _ in range(data.draw(st.integers(1, 15))):
+        call = data.draw(st.sampled_from(["step", "step", "save", "restore", "branch", "reset"]))
+        rng = data.draw(st.sampled_from(["restore", "keep", "fork"]))
+        if call == "step":
+            actions = data.draw(
+                st.lists(st.integers(-1, env.num_actions - 1), min_size=5, max_size=5)
+            )
+            active = np.array(data.draw(st.lists(st.booleans(), min_size=5, max_size=5)))
+            try:
+                observations, *_ = env.step(actions, active)
+                assert env.observation_space.contains(observations)
+            except RuntimeError as error:
+                assert mode == "disabled"
+                assert "has ended" in str(error)  # noqa: PT017
+        elif call == "save":
+            saved = env.snapshot()
+        elif call == "restore":
+            chosen = data.draw(ids)
+            env.restore(saved[chosen], chosen[::-1], rng=rng)
+        elif call == "branch":
+            env.branch(data.draw(st.integers(0, 4)), data.draw(ids), rng=rng)
+        else:
+            mask = np.zeros(5, bool)
+            mask[data.draw(ids)] = True
+            env.reset(options={"reset_mask": mask})
+        assert (env.elapsed_steps <= 6).all()
+        distances, actions = env.solve(env.snapshot())
+        assert ((distances > 0) == (actions >= 0)).all()
+        assert all(env.render_text())
