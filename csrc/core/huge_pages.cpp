@@ -15,7 +15,7 @@ void prefer_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::int64_
   const auto address = reinterpret_cast<std::uintptr_t>(data);
   const std::uintptr_t begin = (address + page - 1) / page * page;
   const std::uintptr_t end = (address + static_cast<std::uintptr_t>(bytes)) / page * page;
-  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  madvise(static_cast<char*>(data) + (begin - address), end - begin, MADV_HUGEPAGE);
 #endif
 }
 

@@ -9,18 +9,29 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <numbers>
+#include <utility>
 
 #include "core/instruction_set.h"
+
+// A few instructions are written out, because GCC 12 turns a loop over __builtin_fmaf into a vector
+// instruction in some places and into scalars in others, and a maximum into two instructions.
+// Clang refuses a wide register in code that is not yet inlined; it gets the plain operators.
+#if defined(__x86_64__) && !defined(__clang__)
+#define FASTRL_VECTOR_ASSEMBLY 1
+#else
+#define FASTRL_VECTOR_ASSEMBLY 0
+#endif
 
 namespace fastrl {
 
 // Apart from Lanes, because GCC 12 cannot index a vector inside the template that declares it.
 template <int W>
 struct VectorsOf {
-  typedef float Floats __attribute__((vector_size(W * 4)));
-  typedef std::int32_t Ints __attribute__((vector_size(W * 4)));
-  typedef std::uint32_t Words __attribute__((vector_size(W * 4)));
-  typedef std::uint16_t Halves __attribute__((vector_size(W * 2)));
+  using Floats [[gnu::vector_size(W * 4)]] = float;
+  using Ints [[gnu::vector_size(W * 4)]] = std::int32_t;
+  using Words [[gnu::vector_size(W * 4)]] = std::uint32_t;
+  using Halves [[gnu::vector_size(W * 2)]] = std::uint16_t;
 };
 
 template <int W, bool kHasFma>
@@ -32,12 +43,9 @@ struct Lanes {
   using Words = typename VectorsOf<W>::Words;
   using Halves = typename VectorsOf<W>::Halves;
 
-  // Assembly in the next three, because GCC 12 turns a loop over __builtin_fmaf into a vector
-  // instruction in some places and into scalars in others, and a maximum into two instructions.
-
   // c += a b.
   FASTRL_INLINE static void fma(const Floats& a, const Floats& b, Floats& c) {
-#if defined(__x86_64__)
+#if FASTRL_VECTOR_ASSEMBLY
     if constexpr (kHasFma) {
       asm("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
       return;
@@ -49,7 +57,7 @@ struct Lanes {
   // r = r x + c: one step of Horner's rule.
   FASTRL_INLINE static void horner(const Floats& x, float c, Floats& r) {
     const Floats added = Floats{} + c;
-#if defined(__x86_64__)
+#if FASTRL_VECTOR_ASSEMBLY
     if constexpr (kHasFma) {
       asm("vfmadd213ps %2, %1, %0" : "+v"(r) : "v"(x), "v"(added));
       return;
@@ -60,7 +68,7 @@ struct Lanes {
 
   // x = max(a, x), and x where either is NaN.
   FASTRL_INLINE static void raise(const Floats& a, Floats& x) {
-#if defined(__x86_64__)
+#if FASTRL_VECTOR_ASSEMBLY
     if constexpr (kHasFma) {
       asm("vmaxps %0, %1, %0" : "+v"(x) : "v"(a));
       return;
@@ -86,7 +94,7 @@ struct Lanes {
       horner(f, 0x1.3cea88p-7f, r);
       horner(f, 0x1.c6b752p-5f, r);
       horner(f, 0x1.ebf9bcp-3f, r);
-      horner(f, 0x1.62e42ap-1f, r);
+      horner(f, 0x1.62e42ap-1f, r);  // NOLINT(modernize-use-std-numbers): not quite ln 2
     } else {
       static_assert(kDegree == 6);
       r = Floats{} + 0x1.41fbbcp-13f;
@@ -94,10 +102,10 @@ struct Lanes {
       horner(f, 0x1.3b2d4cp-7f, r);
       horner(f, 0x1.c6aee8p-5f, r);
       horner(f, 0x1.ebfbdcp-3f, r);
-      horner(f, 0x1.62e430p-1f, r);
+      horner(f, std::numbers::ln2_v<float>, r);
     }
     horner(f, 1.0f, r);
-    result = r * (Floats)((Ints)shifted << 23);
+    result = r * __builtin_bit_cast(Floats, __builtin_bit_cast(Ints, shifted) << 23);
   }
 
   // x = tanh x. Near 0 an odd polynomial, where 1 - 2 / (e^2x + 1) would cancel.
@@ -109,26 +117,30 @@ struct Lanes {
     horner(square, 1.33314422036e-1f, near);
     horner(square, -3.33332819422e-1f, near);
     near = x + x * square * near;
-    const Ints sign = (Ints)x & std::numeric_limits<std::int32_t>::min();
-    Floats magnitude = (Floats)((Ints)x ^ sign);
+    const Ints sign = __builtin_bit_cast(Ints, x) & std::numeric_limits<std::int32_t>::min();
+    auto magnitude = __builtin_bit_cast(Floats, __builtin_bit_cast(Ints, x) ^ sign);
     magnitude = magnitude > 20.0f ? Floats{} + 20.0f : magnitude;
     Floats twice = magnitude * 2.8853900817779268f;  // 2 log2 e
     Floats power;
     exp2<6>(twice, power);
     const Floats far = 1.0f - 2.0f / (power + 1.0f);
-    x = square < 0.390625f ? near : (Floats)((Ints)far ^ sign);
+    x = square < 0.390625f ? near
+                           : __builtin_bit_cast(Floats, __builtin_bit_cast(Ints, far) ^ sign);
   }
 
   // The largest of x; NaN may be passed over.
   FASTRL_INLINE static float max(const Floats& x) {
-    Ints lane;
-    for (int i = 0; i < W; ++i) lane[i] = i;
     Floats largest = x;
-    for (int step = W / 2; step > 0; step /= 2) {
-      const Floats other = __builtin_shuffle(largest, (lane + step) & (W - 1));
-      raise(other, largest);
-    }
+    fold_max<W / 2>(largest, std::make_integer_sequence<int, W>{});
     return largest[0];
+  }
+
+ private:
+  template <int kStep, int... kLane>
+  FASTRL_INLINE static void fold_max(Floats& x, std::integer_sequence<int, kLane...> lanes) {
+    const Floats other = __builtin_shufflevector(x, x, ((kLane + kStep) & (W - 1))...);
+    raise(other, x);
+    if constexpr (kStep > 1) fold_max<kStep / 2>(x, lanes);
   }
 };
 
@@ -166,15 +178,15 @@ struct BFloat16 {
                                  typename L::Floats& odd) {
     typename L::Words words;
     std::memcpy(&words, from, sizeof(words));
-    even = (typename L::Floats)(words << 16);
-    odd = (typename L::Floats)(words & 0xffff0000u);
+    even = __builtin_bit_cast(typename L::Floats, words << 16);
+    odd = __builtin_bit_cast(typename L::Floats, words & 0xffff0000u);
   }
   // To nearest, ties to even. A NaN must not carry payload in its low half, or it may become 0.
   template <class L>
   FASTRL_INLINE static void store(const typename L::Floats& even, const typename L::Floats& odd,
                                   Storage* to) {
-    const auto low = (typename L::Words)even;
-    const auto high = (typename L::Words)odd;
+    const auto low = __builtin_bit_cast(typename L::Words, even);
+    const auto high = __builtin_bit_cast(typename L::Words, odd);
     const typename L::Words words = (low + 0x7fffu + ((low >> 16) & 1u)) >> 16 |
                                     ((high + 0x7fffu + ((high >> 16) & 1u)) & 0xffff0000u);
     std::memcpy(to, &words, sizeof(words));
@@ -190,14 +202,16 @@ struct Float16 {
   FASTRL_INLINE static void widen(const typename L::Ints& high, typename L::Floats& result) {
     // Exponent and mantissa move to where a float has them; the exponents' biases differ by 112.
     const typename L::Ints bits = (high >> 3) & static_cast<std::int32_t>(0x8fffe000u);
-    const typename L::Floats scaled = (typename L::Floats)bits * 0x1p112f;
+    const typename L::Floats scaled = __builtin_bit_cast(typename L::Floats, bits) * 0x1p112f;
     const auto special = (bits & 0x7fffffff) >= 0x0f800000;  // inf and NaN
-    result = (typename L::Floats)(special ? bits | 0x7f800000 : (typename L::Ints)scaled);
+    result = __builtin_bit_cast(
+        typename L::Floats,
+        special ? bits | 0x7f800000 : __builtin_bit_cast(typename L::Ints, scaled));
   }
   template <class L>
   FASTRL_INLINE static void load(const Storage* from, typename L::Floats& even,
                                  typename L::Floats& odd) {
-#if defined(__x86_64__)
+#if FASTRL_VECTOR_ASSEMBLY
     if constexpr (L::kConvertsHalves) {
       typename L::Halves a, b;
       std::memcpy(&a, from, sizeof(a));
@@ -209,17 +223,19 @@ struct Float16 {
 #endif
     typename L::Words words;
     std::memcpy(&words, from, sizeof(words));
-    widen<L>((typename L::Ints)(words << 16), even);
-    widen<L>((typename L::Ints)(words & 0xffff0000u), odd);
+    widen<L>(__builtin_bit_cast(typename L::Ints, words << 16), even);
+    widen<L>(__builtin_bit_cast(typename L::Ints, words & 0xffff0000u), odd);
   }
   // To nearest, ties to even; the result is in the lower 16 bits.
   template <class L>
   FASTRL_INLINE static void narrow(const typename L::Floats& x, typename L::Words& result) {
     using Words = typename L::Words;
-    const Words sign = (Words)x & 0x80000000u;
-    const Words bits = (Words)x ^ sign;
+    const Words sign = __builtin_bit_cast(Words, x) & 0x80000000u;
+    const Words bits = __builtin_bit_cast(Words, x) ^ sign;
     // Adding 0.5 puts the last bit of a float where the last bit of a subnormal half is.
-    const Words subnormal = (Words)((typename L::Floats)bits + 0.5f) - 0x3f000000u;
+    const Words subnormal =
+        __builtin_bit_cast(Words, __builtin_bit_cast(typename L::Floats, bits) + 0.5f) -
+        0x3f000000u;
     const Words normal = (bits - 0x38000000u + 0xfffu + ((bits >> 13) & 1u)) >> 13;
     const Words infinite = bits > 0x7f800000u ? Words{} + 0x7e00u : Words{} + 0x7c00u;
     const Words finite = bits < 0x38800000u ? subnormal : normal;
@@ -228,7 +244,7 @@ struct Float16 {
   template <class L>
   FASTRL_INLINE static void store(const typename L::Floats& even, const typename L::Floats& odd,
                                   Storage* to) {
-#if defined(__x86_64__)
+#if FASTRL_VECTOR_ASSEMBLY
     if constexpr (L::kConvertsHalves) {
       typename L::Halves a, b;
       asm("vcvtps2ph $0, %1, %0" : "=v"(a) : "v"(even));
