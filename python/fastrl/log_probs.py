@@ -184,17 +184,18 @@ def _forward(
     if _dispatch.backend(logits) == "triton":
         from fastrl.kernels.log_probs import launch_token_log_probs_fwd
 
-        launch_token_log_probs_fwd(
-            rows,
-            ids,
-            keep,
-            *outputs,
-            layout=layout,
-            inverse_temperature=1.0 / temperature,
-            softcap=softcap,
-            entropy=entropy,
-            self_certainty=self_certainty,
-        )
+        with _dispatch.on_device_of(logits):
+            launch_token_log_probs_fwd(
+                rows,
+                ids,
+                keep,
+                *outputs,
+                layout=layout,
+                inverse_temperature=1.0 / temperature,
+                softcap=softcap,
+                entropy=entropy,
+                self_certainty=self_certainty,
+            )
         return outputs
     ids = ids.to(torch.int64)
     size = rows.shape[-1]
@@ -288,20 +289,21 @@ def _write_gradient(
     if _dispatch.backend(logits) == "triton":
         from fastrl.kernels.log_probs import launch_token_log_probs_bwd
 
-        launch_token_log_probs_bwd(
-            *gradients,
-            rows,
-            ids,
-            keep,
-            entropies,
-            origins,
-            sums,
-            grad_logits,
-            layout=layout,
-            grad_layout=grad_layout,
-            inverse_temperature=1.0 / temperature,
-            softcap=softcap,
-        )
+        with _dispatch.on_device_of(logits):
+            launch_token_log_probs_bwd(
+                *gradients,
+                rows,
+                ids,
+                keep,
+                entropies,
+                origins,
+                sums,
+                grad_logits,
+                layout=layout,
+                grad_layout=grad_layout,
+                inverse_temperature=1.0 / temperature,
+                softcap=softcap,
+            )
         return
     ids = ids.to(torch.int64)
     _core.token_log_probs_backward(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastrl import _core
-from fastrl._dispatch import MASKS, Arguments, address, backend
+from fastrl._dispatch import MASKS, Arguments, address, backend, on_device_of
 
 # name: (every token weighs 1 / tokens of its sequence, what the weighted sum is divided by)
 _AGGREGATIONS = {
@@ -371,7 +371,7 @@ def _policy_loss(
         from fastrl.kernels import policy_losses as kernels
 
         blocks = -(-log_probs.numel() // kernels.BLOCK)
-        with torch.cuda.device_of(log_probs):  # type: ignore[no-untyped-call]
+        with on_device_of(log_probs):
             kernels.policy_loss(
                 **inputs,
                 **options,
