@@ -1,0 +1,71 @@
+"""The commands: train, demo, info."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Reinforcement learning on trajectories, natively.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def train(
+    algorithm: Annotated[str, typer.Argument(help="r3l or grpo")],
+    env: Annotated[str, typer.Option(help="id of a text environment")] = "CodeLock-v0",
+    seed: Annotated[int, typer.Option(help="of everything random")] = 0,
+    levels: Annotated[
+        int, typer.Option(help="train on so many fixed levels; 0 draws a new one every time")
+    ] = 1,
+    steps: Annotated[int, typer.Option(help="budget of environment steps")] = 100_000,
+    out: Annotated[Path, typer.Option(help="the run's folder; a run in it goes on")] = Path("runs"),
+    learning_rate: Annotated[float, typer.Option(help="of AdamW")] = 1e-3,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="key=value: an option of the environment, or of the run if it has it"),
+    ] = None,
+) -> None:
+    """Train R³L or GRPO; a killed run goes on where its last checkpoint was."""
+    from fastrl.cli.runs import parse_options, run_training
+    from fastrl.recipes.config import TrainConfig
+
+    try:
+        env_options, run_options = parse_options(option or [])
+        config = TrainConfig(
+            algorithm=algorithm,
+            env=env,
+            env_options={"num_levels": levels or None, **env_options},
+            seed=seed,
+            env_steps=steps,
+            learning_rate=learning_rate,
+            **run_options,
+        )
+        run_training({algorithm: config}, {algorithm: out}, out / "success.png", env)
+    except (TypeError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="where the runs and the picture go")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="of everything random")] = 0,
+) -> None:
+    """Train GRPO and R³L on one environment, and compare them."""
+    from fastrl.cli.runs import run_training
+    from fastrl.recipes.demo import DEMO_TITLE, demo_configs
+
+    configs = demo_configs(seed)
+    folders = {label: out / config.algorithm for label, config in configs.items()}
+    run_training(configs, folders, out / "success.png", DEMO_TITLE)
+
+
+@app.command()
+def info() -> None:
+    """Print what this build has and what it runs on."""
+    from fastrl.cli.build_info import print_info
+
+    print_info()

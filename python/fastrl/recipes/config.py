@@ -1,0 +1,125 @@
+"""What a training run is: everything its results depend on, as plain JSON values."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastrl._dispatch import Arguments
+from fastrl.recipes.model import TransformerConfig
+from fastrl.rollout.episodes import RolloutSpec
+
+ALGORITHMS = ("r3l", "grpo")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run of R³L or GRPO. Two runs with equal configs write equal logs.
+
+    Args:
+        algorithm: "r3l" or "grpo".
+        env: Id of a text environment.
+        env_options: Its options, as for `fastrl.make_vec`; `num_levels` among them.
+        seed: Of the weights, the levels, the environments' luck and the policy's tokens.
+        env_steps: Budget. Training ends with the first update that reaches it; steps of bases,
+            replays and retries count, those of evaluations do not.
+        target_success: Training also ends when an evaluation reaches this; None never does.
+        num_groups: Groups per update.
+        group_size: Members of a group: attempts in GRPO, half attempts and half retries in R³L.
+        learning_rate: Of AdamW.
+        weight_decay: Of AdamW.
+        max_grad_norm: Longer gradients are cut to this length.
+        width: Of the transformer, as `num_layers` and `num_heads`.
+        reflection: Whether R³L retries; False plays whole groups of attempts.
+        mask_prefix: Whether turns before the pivot are left out of the loss.
+        amplification: The factor α on positive advantages, 1 for none.
+        guidance: How long retries see the advice; see `RolloutSpec`, as for `avoid` and `verified`.
+        avoid: Whether retries are kept from beginning with the action that failed.
+        verified: Which guided retries are learned.
+        suggest: Whether the advice also names a right action, found by search.
+        sft_coef: Weight of the verified guided retries' log-likelihood.
+        eval_every: Updates between evaluations.
+        eval_episodes: Attempts of an evaluation, sampled from the policy without advice.
+        checkpoint_every: Updates between checkpoints.
+        torch_threads: Threads of torch's own kernels; results are promised for equal numbers.
+    """
+
+    algorithm: str
+    env: str
+    env_options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    env_steps: int = 100_000
+    target_success: float | None = None
+    num_groups: int = 4
+    group_size: int = 8
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    width: int = 64
+    num_layers: int = 2
+    num_heads: int = 4
+    reflection: bool = True
+    mask_prefix: bool = True
+    amplification: float = 3.0
+    guidance: str = "turn"
+    avoid: bool = True
+    verified: str = "improvement"
+    suggest: bool = False
+    sft_coef: float = 0.1
+    eval_every: int = 5
+    eval_episodes: int = 64
+    checkpoint_every: int = 20
+    torch_threads: int = 1
+
+    def __post_init__(self) -> None:
+        arguments = Arguments("TrainConfig")
+        arguments.choice("algorithm", self.algorithm, ALGORITHMS)
+        for name, low in (
+            ("seed", 0),
+            ("env_steps", 1),
+            ("num_groups", 1),
+            ("group_size", 2),
+            ("eval_every", 1),
+            ("eval_episodes", 1),
+            ("checkpoint_every", 1),
+            ("torch_threads", 1),
+        ):
+            arguments.integer(name, getattr(self, name), low=low)
+        for name in ("learning_rate", "max_grad_norm"):
+            arguments.number(name, getattr(self, name), low=0, exclusive_low=True)
+        for name in ("weight_decay", "sft_coef"):
+            arguments.number(name, getattr(self, name), low=0)
+        arguments.number("amplification", self.amplification, low=1)
+        if self.target_success is not None:
+            arguments.number("target_success", self.target_success, low=0, high=1)
+        if self.retries and self.group_size % 2:
+            raise arguments.error(
+                "group_size", "be even, half attempts and half retries", self.group_size
+            )
+
+        self.rollout_spec()
+        self.model_config()
+
+    def rollout_spec(self) -> RolloutSpec:
+        """How the run's attempts and retries are played."""
+        return RolloutSpec(guidance=self.guidance, avoid=self.avoid, verified=self.verified)
+
+    def model_config(self) -> TransformerConfig:
+        """The sizes of the run's transformer."""
+        return TransformerConfig(
+            width=self.width, num_layers=self.num_layers, num_heads=self.num_heads
+        )
+
+    @property
+    def retries(self) -> bool:
+        """Whether half of each group are retries."""
+        return self.algorithm == "r3l" and self.reflection
+
+    def to_json(self) -> str:
+        """The config as JSON, one field a line."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "TrainConfig":
+        """The config that `to_json` wrote."""
+        return cls(**json.loads(text))

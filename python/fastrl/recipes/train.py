@@ -1,0 +1,202 @@
+"""The training loop of both recipes: collect, update, evaluate, log, save.
+
+Every random number of update u follows from (seed, u), so a run that was killed goes on from its
+last checkpoint to the same bits as one that was not.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import fastrl
+from fastrl._dispatch import argument_error
+from fastrl.recipes.checkpoints import (
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+    write_atomically,
+)
+from fastrl.recipes.config import TrainConfig
+from fastrl.recipes.model import Transformer
+from fastrl.recipes.objectives import OBJECTIVES
+from fastrl.recipes.run_log import Record, RunLog
+from fastrl.rollout.reflect_then_retry import GroupRollout, ReflectThenRetry
+from fastrl.rollout.reflectors import RuleReflector
+from fastrl.rollout.torch_policy import TorchPolicy
+
+CONFIG_FILE = "config.json"
+LOG_FILE = "log.jsonl"
+TIMINGS_FILE = "timings.jsonl"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+_WEIGHTS, _LEVELS, _ROLLOUT, _EVALUATION = range(4)
+
+
+def stream_seed(seed: int, stream: int, update: int) -> int:
+    """An independent seed for each purpose and update."""
+    return int(np.random.SeedSequence([seed, stream, update]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def make_envs(config: TrainConfig, num_envs: int, group_size: int) -> Any:
+    """The run's environments. A run on a fixed number of levels draws its own from its seed."""
+    options = dict(config.env_options)
+    if options.get("num_levels") is not None:
+        options.setdefault("level_seed", stream_seed(config.seed, _LEVELS, 0))
+    return fastrl.make_vec(
+        config.env,
+        num_envs,
+        group_size=group_size,
+        autoreset_mode="disabled",
+        **options,
+    )
+
+
+class Trainer:
+    """A run and its folder. Made in a folder that holds a checkpoint, it goes on from there.
+
+    Args:
+        config: Of the run; the folder's own config must be equal.
+        folder: Holds config.json, log.jsonl (results, the same for the same config), timings.jsonl
+            and checkpoint.safetensors. None keeps nothing.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path | None = None) -> None:
+        self.config = config
+        self.folder = folder
+        torch.set_num_threads(config.torch_threads)
+        self.update = 0
+        self.env_steps = 0
+        self.success = 0.0
+        self.records: list[Record] = []
+
+        attempts = config.group_size // 2 if config.retries else config.group_size
+        envs = make_envs(config, config.num_groups * attempts, attempts)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(config.seed, _WEIGHTS, 0))
+            self.model = Transformer(config.model_config())
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.policy = TorchPolicy(self.model, allowed_tokens=envs.action_tokens.tolist())
+        spec = config.rollout_spec()
+        if config.retries:
+            reflector = RuleReflector(suggest=config.suggest)
+            self.rollout: GroupRollout = ReflectThenRetry(self.policy, envs, reflector, spec)
+        else:
+            self.rollout = GroupRollout(self.policy, envs, spec)
+        self._evaluation = GroupRollout(self.policy, make_envs(config, config.eval_episodes, 1))
+        self._log: RunLog | None = None
+        self._timings: RunLog | None = None
+        if folder is not None:
+            self._open(folder)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent or the target reached."""
+        target = self.config.target_success
+        reached = target is not None and self.success >= target
+        return reached or self.env_steps >= self.config.env_steps
+
+    def run(self, on_update: Callable[[Record], None] | None = None) -> list[Record]:
+        """Trains until finished; returns the records of the whole run that this process made.
+
+        Args:
+            on_update: Called with each record, for a progress display.
+        """
+        if self.update == 0 and not self.records:
+            self._write({"update": 0, "env_steps": 0, "success": self.evaluate()}, {}, on_update)
+        while not self.finished:
+            self._write(*self.step(), on_update)
+            if self.update % self.config.checkpoint_every == 0 or self.finished:
+                self.save()
+        return self.records
+
+    def step(self) -> tuple[Record, Record]:
+        """One update: its results, and how long they took."""
+        config = self.config
+        begin = time.perf_counter()
+        batch, metrics = self.rollout.collect(stream_seed(config.seed, _ROLLOUT, self.update))
+        collected = time.perf_counter()
+        objective = OBJECTIVES[config.algorithm](self.policy, batch, config)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(objective.loss)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
+        self.optimizer.step()
+        updated = time.perf_counter()
+
+        self.update += 1
+        self.env_steps += int(metrics.pop("env_steps"))
+        record = {"update": self.update, "env_steps": self.env_steps, **metrics}
+        record |= {"loss": objective.loss.item(), "grad_norm": norm.item()}
+        if self.update % config.eval_every == 0:
+            record["success"] = self.evaluate()
+        timings = {
+            "update": self.update,
+            "collect_seconds": collected - begin,
+            "update_seconds": updated - collected,
+            "evaluate_seconds": time.perf_counter() - updated,
+        }
+        return record, timings
+
+    def evaluate(self) -> float:
+        """Share of successes in fresh attempts without advice; their steps are not counted."""
+        seed = stream_seed(self.config.seed, _EVALUATION, self.update)
+        attempts, _ = self._evaluation.collect(seed)
+        self.success = float(attempts.successes.mean())
+        return self.success
+
+    def save(self) -> None:
+        """Replaces the checkpoint."""
+        if self.folder is None or self._log is None:
+            return
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        state = {
+            "config": self.config.to_json(),
+            "update": self.update,
+            "env_steps": self.env_steps,
+            "success": self.success,
+            "log_offset": self._log.offset,
+        }
+        tensors |= optimizer_tensors(self.model, self.optimizer)
+        save_checkpoint(self.folder / CHECKPOINT_FILE, tensors, state)
+
+    def _write(
+        self, record: Record, timings: Record, on_update: Callable[[Record], None] | None
+    ) -> None:
+        self.records.append(record)
+        if self._log is not None and self._timings is not None:
+            self._log.write(record)
+            if timings:
+                self._timings.write(timings)
+        if on_update is not None:
+            on_update(record)
+
+    def _open(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        config_file = folder / CONFIG_FILE
+        if config_file.exists() and config_file.read_text() != self.config.to_json():
+            raise argument_error(
+                "Trainer", "folder", "be empty or hold a run of the same config", str(folder)
+            )
+        write_atomically(config_file, self.config.to_json().encode())
+        offset = 0
+        if (folder / CHECKPOINT_FILE).exists():
+            offset = self._load(folder / CHECKPOINT_FILE)
+        self._log = RunLog(folder / LOG_FILE, offset)
+        self._timings = RunLog(folder / TIMINGS_FILE, None)
+
+    def _load(self, path: Path) -> int:
+        tensors, state = load_checkpoint(path)
+        prefix = "model."
+        self.model.load_state_dict(
+            {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        )
+        restore_optimizer(self.model, self.optimizer, tensors)
+        self.update, self.env_steps = state["update"], state["env_steps"]
+        self.success = state["success"]
+        return int(state["log_offset"])

@@ -1,0 +1,81 @@
+import importlib.util
+import json
+
+import fastrl
+import pytest
+from fastrl.cli import main
+from fastrl.cli.app import app
+from fastrl.cli.runs import parse_options
+from fastrl.recipes.run_log import read_log
+from typer.testing import CliRunner
+
+SMALL = [
+    *("--env", "CodeLock-v0", "--steps", "400", "--learning-rate", "0.01"),
+    *("--option", "length=3", "--option", "width=16"),
+    *("--option", "num_layers=1", "--option", "num_heads=2", "--option", "eval_episodes=8"),
+]
+
+
+def run(*arguments):
+    runner = CliRunner(env={"COLUMNS": "200"})
+    return runner.invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("algorithm", ["r3l", "grpo"])
+def test_train_writes_log_checkpoint_and_picture(tmp_path, algorithm):
+    result = run("train", algorithm, *SMALL, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "success.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "checkpoint.safetensors").exists()
+    log = read_log(tmp_path / "log.jsonl")
+    assert log[-1]["env_steps"] >= 400
+    assert json.loads((tmp_path / "config.json").read_text())["env_options"]["length"] == 3
+    assert "steps to 0.9 success" in result.output
+    again = run("train", algorithm, *SMALL, "--out", tmp_path)
+    assert again.exit_code == 0, again.output
+    assert read_log(tmp_path / "log.jsonl") == log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ppo"], "`algorithm` must be one of 'r3l', 'grpo', got 'ppo'"),
+        (["r3l", "--option", "length"], "`--option` must be key=value, got 'length'"),
+        (["r3l", "--option", "seed=3"], "`--option` must not be seed, which is --seed"),
+        (
+            ["r3l", "--option", "num_levels=3"],
+            "`--option` must not be num_levels, which is --levels",
+        ),
+        (["r3l", "--option", "env_steps=3"], "`--option` must not be env_steps, which is --steps"),
+        (["r3l", "--option", "lenght=3"], "lenght"),
+        (["r3l", "--env", "Nothing-v0"], "Nothing-v0"),
+        (["r3l", "--steps", "0"], "`env_steps` must be at least 1, got 0"),
+    ],
+)
+def test_train_names_what_is_wrong(tmp_path, arguments, message):
+    result = run("train", *arguments, "--out", tmp_path)
+    assert result.exit_code == 2
+    plain = " ".join(result.output.replace("│", " ").split())
+    assert message in plain
+
+
+def test_options_go_to_the_environment_or_to_the_run():
+    env_options, run_options = parse_options(["length=12", "reward=binary", "width=32", "x=true"])
+    assert env_options == {"length": 12, "reward": "binary", "x": True}
+    assert run_options == {"width": 32}
+
+
+def test_info_says_what_this_build_has():
+    result = run("info")
+    assert result.exit_code == 0
+    for word in (fastrl.__version__, "instruction set", "threads", "torch", "triton", "CUDA"):
+        assert word in result.output
+
+
+def test_main_says_what_to_install(monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "fastrl.cli.find_spec", lambda name: None if name == "typer" else find_spec(name)
+    )
+    with pytest.raises(SystemExit, match=r"needs typer: pip install 'fastrl\[train\]'"):
+        main()

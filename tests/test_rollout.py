@@ -1,0 +1,548 @@
+import json
+
+import fastrl
+import numpy as np
+import pytest
+import torch
+from fastrl.envs import detokenize, tokenize
+from fastrl.recipes.model import Transformer, TransformerConfig
+from fastrl.rollout import (
+    GroupRollout,
+    MalformedReflectionError,
+    ModelReflector,
+    Policy,
+    Reflection,
+    Reflections,
+    ReflectThenRetry,
+    Role,
+    RolloutSpec,
+    RuleReflector,
+    Session,
+    TorchPolicy,
+    Trajectories,
+    parse_reflection,
+)
+from fastrl.rollout.policy import Generation
+from fastrl.rollout.trajectories import Transcript
+
+REPORT = {
+    "trajectory_summary": "entered digits",
+    "root_cause_analysis": "the second digit was wrong",
+    "trajectory_outcome": "failure",
+    "improvement_suggestion": "avoid 3",
+    "retry_from_step": 1,
+}
+
+
+def make_model(seed=0):
+    torch.manual_seed(seed)
+    model = Transformer(TransformerConfig(width=16, num_layers=2, num_heads=2))
+    model.head.weight.data.mul_(10)  # far from uniform, so that mistakes show
+    return model
+
+
+def code_lock(num_envs=8, group_size=4, **options):
+    options = {"length": 5, "num_levels": 2, "level_seed": 3, **options}
+    return fastrl.make_vec(
+        "CodeLock-v0", num_envs, group_size=group_size, autoreset_mode="disabled", **options
+    )
+
+
+def make_policy(envs, **options):
+    return TorchPolicy(make_model(), allowed_tokens=envs.action_tokens.tolist(), **options)
+
+
+def full_log_probs(policy, tokens):
+    """Of every token given those before it, from one pass without a cache."""
+    tokens = torch.as_tensor(np.asarray(tokens)).long()[None]
+    logits = policy.logits(policy.model(tokens))[0, :-1] / policy.temperature
+    index = torch.searchsorted(policy.allowed_tokens, tokens[0, 1:])
+    scores = logits.log_softmax(-1)
+    found = scores.gather(1, index.clamp(max=scores.shape[1] - 1)[:, None])[:, 0]
+    return np.concatenate(([0], found.detach().numpy()))
+
+
+# --- policy ---------------------------------------------------------------------------------------
+
+
+def test_torch_policy_fulfils_the_protocols():
+    policy = TorchPolicy(make_model())
+    assert isinstance(policy, Policy)
+    assert isinstance(policy.start(2), Session)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_sampler_log_probs_equal_a_full_forward(temperature):
+    policy = TorchPolicy(make_model(), temperature=temperature, seed=4)
+    session = policy.start(3)
+    prompts = np.array([[5, 9, 11], [7, 0, 0], [8, 3, 0]], np.int32)
+    session.append(prompts, np.array([3, 1, 2], np.int32))
+    first = session.generate(np.array([True, True, False]), 70)  # beyond the first capacity
+    session.append(prompts, np.array([1, 2, 3], np.int32))
+    second = session.generate(np.ones(3, bool), 4)
+    assert first.lengths.tolist() == [70, 70, 0]
+    for row, prompt in enumerate((3, 1, 2)):
+        expected = full_log_probs(policy, session.tokens(row))
+        begin = prompt
+        for said in (first, second):
+            n = said.lengths[row]
+            np.testing.assert_array_equal(
+                session.tokens(row)[begin : begin + n], said.tokens[row, :n]
+            )
+            np.testing.assert_allclose(
+                said.log_probs[row, :n], expected[begin : begin + n], atol=2e-5
+            )
+            begin += n + (row + 1)
+
+
+def test_fork_continues_like_a_conversation_of_its_own():
+    policy = TorchPolicy(make_model(), seed=1)
+    session = policy.start(2)
+    session.append(np.array([[5, 9], [7, 8]], np.int32), np.array([2, 2], np.int32))
+    session.generate(np.ones(2, bool), 10)
+    before = [session.tokens(0), session.tokens(1)]
+    forked = session.fork(np.array([1, 0, 1], np.int32), np.array([12, 3, 6], np.int32))
+    forked.append(np.full((3, 1), 20, np.int32), np.array([0, 1, 1], np.int32))
+    said = forked.generate(np.ones(3, bool), 5)
+    for row, (source, length) in enumerate([(1, 12), (0, 3), (1, 6)]):
+        np.testing.assert_array_equal(forked.tokens(row)[:length], before[source][:length])
+        expected = full_log_probs(policy, forked.tokens(row))[-5:]
+        np.testing.assert_allclose(said.log_probs[row], expected, atol=2e-5)
+    np.testing.assert_array_equal(session.tokens(0), before[0])
+    again = session.generate(np.ones(2, bool), 3)  # the fork has not disturbed the cache
+    np.testing.assert_allclose(
+        again.log_probs[0], full_log_probs(policy, session.tokens(0))[-3:], atol=2e-5
+    )
+
+
+def test_a_row_says_the_same_whoever_else_speaks():
+    def say(active):
+        policy = TorchPolicy(make_model(), seed=6)
+        session = policy.start(3)
+        session.append(np.full((3, 1), 9, np.int32), np.ones(3, np.int32))
+        return session.generate(np.array(active), 8).tokens[1]
+
+    np.testing.assert_array_equal(say([True, True, True]), say([False, True, False]))
+
+
+def test_sampled_frequencies_follow_the_log_probs():
+    policy = TorchPolicy(make_model(), allowed_tokens=[3, 40, 41], seed=0)
+    session = policy.start(4000)
+    session.append(np.full((4000, 1), 9, np.int32), np.ones(4000, np.int32))
+    said = session.generate(np.ones(4000, bool), 1)
+    for token in (3, 40, 41):
+        chosen = said.tokens[:, 0] == token
+        probability = np.exp(said.log_probs[chosen][0, 0])
+        assert abs(chosen.mean() - probability) < 5 * np.sqrt(probability / 4000)
+
+
+def test_avoided_tokens_are_not_said_first_and_their_mass_goes_to_the_others():
+    policy = TorchPolicy(make_model(), allowed_tokens=[3, 40, 41], seed=0)
+    session = policy.start(300)
+    session.append(np.full((300, 1), 9, np.int32), np.ones(300, np.int32))
+    said = session.generate(np.ones(300, bool), 1, avoid=np.full(300, 40, np.int32))
+    assert set(said.tokens[:, 0]) == {3, 41}
+    masses = [np.exp(said.log_probs[said.tokens[:, 0] == t][0, 0]) for t in (3, 41)]
+    assert sum(masses) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_stop_token_ends_a_row():
+    policy = TorchPolicy(make_model(), allowed_tokens=[3, 4], stop_token=4, seed=0)
+    session = policy.start(50)
+    session.append(np.full((50, 1), 9, np.int32), np.ones(50, np.int32))
+    said = session.generate(np.ones(50, bool), 6)
+    for tokens, length in zip(said.tokens, said.lengths, strict=True):
+        assert 4 not in tokens[: length - 1]
+        assert length == 6 or tokens[length - 1] == 4
+        assert not tokens[length:].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": -1.0}, r"TorchPolicy: `temperature` must be .*greater than 0, got -1"),
+        ({"allowed_tokens": []}, "TorchPolicy: `allowed_tokens` must name at least one token"),
+        ({"allowed_tokens": [128]}, "TorchPolicy: `allowed_tokens` must be from 0 to 127, got 128"),
+        ({"allowed_tokens": [3], "stop_token": 4}, "`stop_token` must be one of `allowed_tokens`"),
+    ],
+)
+def test_torch_policy_names_what_is_wrong(options, message):
+    with pytest.raises(ValueError, match=message):
+        TorchPolicy(make_model(), **options)
+
+
+def test_a_session_names_what_is_wrong():
+    session = TorchPolicy(make_model(), allowed_tokens=[3]).start(2)
+    ones = np.ones(2, np.int32)
+    with pytest.raises(
+        ValueError, match=r"append: `tokens` must have shape \[2, M\], got \[3, 1\]"
+    ):
+        session.append(np.zeros((3, 1), np.int32), ones)
+    with pytest.raises(ValueError, match="append: `lengths` must be from 0 to 1"):
+        session.append(np.zeros((2, 1), np.int32), 2 * ones)
+    with pytest.raises(ValueError, match="`active` must name conversations with at least one"):
+        session.generate(np.ones(2, bool), 1)
+    session.append(np.ones((2, 1), np.int32), ones)
+    with pytest.raises(ValueError, match="`avoid` must be None where only one token is allowed"):
+        session.generate(np.ones(2, bool), 1, avoid=3 * ones)
+    with pytest.raises(TypeError, match="generate: `active` must have dtype bool, got int32"):
+        session.generate(ones, 1)
+    with pytest.raises(ValueError, match="fork: `rows` must be from 0 to 1"):
+        session.fork(np.array([2]), np.array([0]))
+    with pytest.raises(ValueError, match="fork: `lengths` must be at most the rows' own lengths"):
+        session.fork(np.array([1]), np.array([2]))
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+def test_trajectories_pack_select_and_concatenate():
+    envs = code_lock()
+    batch, _ = GroupRollout(make_policy(envs), envs).collect(0)
+    packed = batch.packed()
+    assert packed.cu_seqlens.tolist() == np.concatenate(([0], np.cumsum(batch.lengths))).tolist()
+    for row in range(len(batch)):
+        part = slice(packed.cu_seqlens[row], packed.cu_seqlens[row + 1])
+        np.testing.assert_array_equal(packed.tokens[part], batch.tokens[row, : batch.lengths[row]])
+        assert packed.action_mask[part].sum() == batch.num_turns[row] == 5
+    both = Trajectories.concatenate([batch[np.array([2, 3])], batch])
+    assert len(both) == 10
+    np.testing.assert_array_equal(both.tokens[0], batch.tokens[2])
+    with pytest.raises(ValueError, match="concatenate: `batches` must not be empty"):
+        Trajectories.concatenate([])
+
+
+def test_a_transcript_keeps_the_turns_of_rows_that_end_early():
+    transcript = Transcript(2, 1)
+    one = np.array([[7], [8]], np.int32)
+    for active in ([True, True], [False, True]):
+        transcript.begin_turn(np.array(active))
+        transcript.append(one, np.array(active, np.int32))
+    assert transcript.turn_starts().tolist() == [[0, -1], [0, 1]]
+    forked = transcript.fork(np.array([1, 0]), np.array([1, 1]), np.array([1, 1]))
+    assert forked.turn_starts().tolist() == [[0], [0]]
+    assert forked.lengths.tolist() == [1, 1]
+
+
+# --- reflections ----------------------------------------------------------------------------------
+
+
+def test_a_reflection_is_found_in_the_text_around_it():
+    reflection = parse_reflection(f"Well: {json.dumps(REPORT)} Done.", num_turns=2)
+    assert reflection.retry_from_step == 1
+    assert reflection.wants_retry
+    assert parse_reflection(reflection.to_json(), num_turns=2) == reflection
+
+
+def test_a_success_needs_no_pivot():
+    report = {
+        "trajectory_summary": "",
+        "root_cause_analysis": None,
+        "trajectory_outcome": "success",
+    }
+    assert not parse_reflection(json.dumps(report), num_turns=1).wants_retry
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"retry_from_step": 3}, "bad_pivot"),
+        ({"retry_from_step": -1}, "bad_pivot"),
+        ({"retry_from_step": 2.5}, "bad_pivot"),
+        ({"retry_from_step": "1"}, "bad_pivot"),
+        ({"retry_from_step": True}, "bad_pivot"),
+        ({"retry_from_step": None}, "bad_pivot"),
+        ({"trajectory_outcome": "Failure"}, "bad_outcome"),
+        ({"trajectory_outcome": ["failure"]}, "bad_outcome"),
+        ({"improvement_suggestion": None}, "no_suggestion"),
+        ({"improvement_suggestion": 3}, "bad_field"),
+        ({"trajectory_summary": None}, "bad_field"),
+    ],
+)
+def test_reflections_that_cannot_be_used_say_why(change, reason):
+    with pytest.raises(MalformedReflectionError) as caught:
+        parse_reflection(json.dumps(REPORT | change), num_turns=3)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("no idea", "no_json"),
+        ("} {", "no_json"),
+        ("{'a': 1}", "bad_json"),
+        ('{"a":' * 100_000 + "}", "bad_json"),
+        ("{}", "missing_field"),
+    ],
+)
+def test_text_that_is_no_reflection_says_why(text, reason):
+    with pytest.raises(MalformedReflectionError) as caught:
+        parse_reflection(text, num_turns=3)
+    assert caught.value.reason == reason
+
+
+# --- rollouts -------------------------------------------------------------------------------------
+
+
+def reflect_then_retry(envs, *, suggest=False, **spec):
+    policy = make_policy(envs)
+    rollout = ReflectThenRetry(policy, envs, RuleReflector(suggest=suggest), RolloutSpec(**spec))
+    batch, metrics = rollout.collect(11)
+    return policy, batch, metrics
+
+
+def played(envs, batch, row, seed=11):
+    """The rewards and success of the actions of a trajectory, played again from the start."""
+    actions = envs.parse_action_tokens(
+        batch.tokens[row][batch.action_mask[row]][:, None],
+        np.ones(batch.num_turns[row], np.int32),
+    )
+    envs.reset(seed=seed)
+    pair = batch.pairs[row]
+    env = row if pair < 0 else pair
+    total, success = 0.0, False
+    for action in actions:
+        active = np.arange(envs.num_envs) == env
+        _, rewards, _, _, infos = envs.step(np.full(envs.num_envs, action), active=active)
+        total += rewards[env]
+        success |= bool(infos["success"][env])
+    return total, success
+
+
+def test_group_rollouts_record_what_the_policy_said():
+    envs = code_lock()
+    policy = make_policy(envs)
+    batch, metrics = GroupRollout(policy, envs).collect(11)
+    assert metrics["env_steps"] == 8 * 5
+    assert batch.group_ids.tolist() == [0] * 4 + [1] * 4
+    for row in range(8):
+        tokens = batch.tokens[row, : batch.lengths[row]]
+        chosen = batch.action_mask[row, : batch.lengths[row]]
+        np.testing.assert_allclose(
+            batch.log_probs[row][batch.action_mask[row]],
+            full_log_probs(policy, tokens)[chosen],
+            atol=2e-5,
+        )
+        assert played(envs, batch, row) == pytest.approx((batch.rewards[row], batch.successes[row]))
+
+
+@pytest.mark.parametrize("guidance", ["none", "turn", "episode"])
+def test_a_retry_shares_its_bases_tokens_up_to_the_pivots_observation(guidance):
+    envs = code_lock()
+    _, batch, metrics = reflect_then_retry(envs, guidance=guidance)
+    retries = np.flatnonzero(batch.roles == Role.RETRY)
+    assert len(retries) == metrics["retries"] == 8 - metrics["base_successes"] > 0
+    mark = envs.vocabulary.index("<guidance>")
+    marker = envs.vocabulary.index("<action>")
+    for row in retries:
+        base, pivot = batch.pairs[row], batch.pivot_turns[row]
+        assert batch.pivot_turns[base] == pivot
+        assert batch.group_ids[base] == batch.group_ids[row]
+        np.testing.assert_array_equal(
+            batch.turn_starts[row, : pivot + 1], batch.turn_starts[base, : pivot + 1]
+        )
+        # The observation at the pivot stands there once, and the advice nowhere.
+        begin = batch.turn_starts[row, pivot]
+        decision = begin + int(np.argmax(batch.tokens[row, begin:] == marker)) + 1
+        np.testing.assert_array_equal(batch.tokens[row, :decision], batch.tokens[base, :decision])
+        np.testing.assert_array_equal(
+            batch.log_probs[row, :decision], batch.log_probs[base, :decision]
+        )
+        assert mark not in batch.tokens[row]
+        assert batch.tokens[row, decision] != batch.tokens[base, decision]  # avoided
+        assert batch.num_turns[row] == 5
+        assert played(envs, batch, row) == pytest.approx((batch.rewards[row], batch.successes[row]))
+
+
+def test_retries_cost_the_suffix_only():
+    envs = code_lock()
+    _, batch, metrics = reflect_then_retry(envs)
+    retries = batch[np.flatnonzero(batch.roles == Role.RETRY)]
+    assert metrics["replay_env_steps"] == 0
+    assert metrics["retry_env_steps"] == (retries.num_turns - retries.pivot_turns).sum()
+    assert metrics["env_steps"] == metrics["base_env_steps"] + metrics["retry_env_steps"]
+
+
+def test_the_rule_finds_the_first_wrong_digit():
+    envs = code_lock(reward="graded")
+    _, batch, _ = reflect_then_retry(envs)
+    for row in np.flatnonzero((batch.roles == Role.BASE) & ~batch.successes):
+        assert batch.pivot_turns[row] == round(float(batch.rewards[row]) * 5)
+
+
+@pytest.mark.parametrize("guidance", ["turn", "episode"])
+def test_log_probs_of_a_retry_are_those_under_the_advice(guidance):
+    envs = code_lock()
+    policy, batch, _ = reflect_then_retry(
+        envs, guidance=guidance, avoid=False, verified="improvement", suggest=True
+    )
+    mark = envs.vocabulary.index("<guidance>")
+    guided_rows = np.flatnonzero(batch.roles == Role.GUIDED)
+    assert len(guided_rows)
+    for row in guided_rows:
+        tokens = batch.tokens[row, : batch.lengths[row]]
+        assert (tokens == mark).sum() == 1
+        advice = detokenize(tokens[np.argmax(tokens == mark) + 1 :])
+        assert advice.startswith("avoid ")
+        assert " try " in advice
+        chosen = batch.action_mask[row, : batch.lengths[row]]
+        np.testing.assert_allclose(
+            batch.log_probs[row][batch.action_mask[row]],
+            full_log_probs(policy, tokens)[chosen],
+            atol=2e-5,
+        )
+        twin = np.flatnonzero((batch.roles == Role.RETRY) & (batch.pairs == batch.pairs[row]))[0]
+        pivot = batch.pivot_turns[row]
+        assert chosen.sum() == (pivot + 1 if guidance == "turn" else batch.num_turns[twin])
+        np.testing.assert_array_equal(
+            tokens[chosen], batch.tokens[twin][batch.action_mask[twin]][: chosen.sum()]
+        )
+        assert batch.rewards[row] > batch.rewards[batch.pairs[row]]
+
+
+def test_rollouts_repeat_with_their_seed():
+    envs = code_lock()
+    _, first, _ = reflect_then_retry(envs)
+    _, second, _ = reflect_then_retry(envs)
+    np.testing.assert_array_equal(first.tokens, second.tokens)
+    np.testing.assert_array_equal(first.log_probs, second.log_probs)
+
+
+class ScriptedPolicy:
+    """Says given texts, whatever it is told."""
+
+    def __init__(self, texts):
+        self.texts = texts
+        self.prompts = []
+
+    def seed(self, seed):
+        pass
+
+    def start(self, num_conversations):
+        return self
+
+    def append(self, tokens, lengths):
+        self.prompts = [detokenize(t[:n]) for t, n in zip(tokens, lengths, strict=True)]
+
+    def generate(self, active, max_new_tokens, *, avoid=None):
+        said = [tokenize(text)[:max_new_tokens] for text in self.texts]
+        lengths = np.array([len(tokens) for tokens in said], np.int32)
+        padded = np.zeros((len(said), lengths.max()), np.int32)
+        for row, tokens in enumerate(said):
+            padded[row, : len(tokens)] = tokens
+        return Generation(padded, lengths, np.where(padded > 0, -0.5, 0).astype(np.float32))
+
+
+def test_a_models_malformed_reflections_are_counted_and_cost_nothing_else():
+    envs = code_lock(num_envs=4)
+    good = json.dumps(REPORT)
+    texts = [good, "nonsense", json.dumps(REPORT | {"retry_from_step": 5}), good]
+    scripted = ScriptedPolicy(texts)
+    rollout = ReflectThenRetry(
+        make_policy(envs), envs, ModelReflector(scripted), RolloutSpec(verified="improvement")
+    )
+    batch, metrics = rollout.collect(11)
+    assert metrics["reflections"] == 4
+    assert metrics["malformed"] == 2
+    assert metrics["malformed_no_json"] == metrics["malformed_bad_pivot"] == 1
+    assert metrics["retries"] == 2
+    assert batch.pivot_turns[:4].tolist() == [1, -1, -1, 1]
+    assert "Step 4" in scripted.prompts[0]
+    assert "Feedback: failure" in scripted.prompts[0]
+    spoken = batch[np.flatnonzero(batch.roles == Role.REFLECTION)]
+    assert len(spoken) == metrics["verified"]
+    for row in range(len(spoken)):
+        assert detokenize(spoken.tokens[row][spoken.action_mask[row]]) == good
+
+
+def test_an_untrained_model_reflects_badly_and_nothing_breaks():
+    envs = code_lock(num_envs=4)
+    reflector = ModelReflector(TorchPolicy(make_model()), max_new_tokens=8)
+    batch, metrics = ReflectThenRetry(make_policy(envs), envs, reflector).collect(0)
+    assert metrics["malformed"] == 4
+    assert len(batch) == 4
+    assert (batch.pivot_turns == -1).all()
+
+
+class Judge:
+    """Gives every attempt the same reflection."""
+
+    def __init__(self, reflection):
+        self.reflection = reflection
+
+    def reflect(self, attempts, episodes):
+        reflections = Reflections()
+        reflections += [self.reflection] * len(attempts)
+        return reflections
+
+
+def test_attempts_judged_a_success_are_left_alone():
+    envs = code_lock()
+    judge = Judge(Reflection("fine", None, "success", None, None))
+    batch, metrics = ReflectThenRetry(make_policy(envs), envs, judge).collect(0)
+    assert metrics["retries"] == 0
+    assert len(batch) == 8
+
+
+def test_the_rule_finds_falls_and_detours_on_ice():
+    envs = fastrl.make_vec(
+        "FrozenLakeText-v0",
+        16,
+        group_size=4,
+        autoreset_mode="disabled",
+        observation="compact",
+        max_episode_steps=8,
+    )
+    policy = make_policy(envs)
+    reflector = RuleReflector(suggest=True, inefficient=True)
+    rollout = ReflectThenRetry(policy, envs, reflector, RolloutSpec(verified="improvement"))
+    bases, episodes, _, _ = rollout._attempt(2, keep_snapshots=True)
+    distances = np.stack([envs.solve(s)[0] for s in episodes.snapshots], axis=1)
+    outcomes = set()
+    for row, reflection in enumerate(reflector.reflect(bases, episodes)):
+        outcomes.add(reflection.trajectory_outcome)
+        if reflection.trajectory_outcome == "success":
+            assert bases.num_turns[row] == distances[row, 0]
+            continue
+        k = reflection.retry_from_step
+        fell = distances[row, k + 1] == -1
+        assert fell or distances[row, k + 1] >= distances[row, k]
+        assert fell == (-1 in distances[row])
+        assert reflection.improvement_suggestion.startswith("avoid ")
+    assert "failure" in outcomes
+    batch, _ = rollout.collect(2)
+    for row in np.flatnonzero(batch.roles == Role.RETRY):
+        assert batch.num_turns[row] <= 8
+
+
+def test_rules_need_snapshots():
+    envs = code_lock()
+    rollout = ReflectThenRetry(make_policy(envs), envs, RuleReflector())
+    bases, episodes, _, _ = rollout._attempt(0, keep_snapshots=False)
+    with pytest.raises(ValueError, match="`episodes` must hold the snapshots of every turn"):
+        RuleReflector().reflect(bases, episodes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_action_tokens": 0}, "RolloutSpec: `max_action_tokens` must be at least 1, got 0"),
+        (
+            {"guidance": "always"},
+            "RolloutSpec: `guidance` must be one of 'episode', 'turn', 'none'",
+        ),
+        ({"verified": "maybe"}, "RolloutSpec: `verified` must be one of 'success', 'improvement'"),
+        ({"retry_rng": "new"}, "RolloutSpec: `retry_rng` must be one of 'restore', 'keep', 'fork'"),
+    ],
+)
+def test_a_spec_names_what_is_wrong(options, message):
+    with pytest.raises(ValueError, match=message):
+        RolloutSpec(**options)
+
+
+def test_collect_names_a_wrong_seed():
+    envs = code_lock()
+    with pytest.raises(
+        ValueError, match=r"GroupRollout\.collect: `seed` must be at least 0, got -1"
+    ):
+        GroupRollout(make_policy(envs), envs).collect(-1)
