@@ -129,3 +129,10 @@ assert os.waitpid(pid, 0)[1] == 0
 """
     result = run_python(code)
     assert result.returncode == 0, result.stderr
+
+
+def test_readme_example_runs():
+    pytest.importorskip("torch")
+    example = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    result = run_python(example)
+    assert result.returncode == 0, result.stderr
