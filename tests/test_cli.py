@@ -47,7 +47,7 @@ def test_train_writes_log_checkpoint_and_picture(tmp_path, algorithm):
             "`--option` must not be num_levels, which is --levels",
         ),
         (["r3l", "--option", "env_steps=3"], "`--option` must not be env_steps, which is --steps"),
-        (["r3l", "--option", "lenght=3"], "lenght"),
+        (["r3l", "--option", "lengths=3"], "lengths"),
         (["r3l", "--env", "Nothing-v0"], "Nothing-v0"),
         (["r3l", "--steps", "0"], "`env_steps` must be at least 1, got 0"),
     ],
