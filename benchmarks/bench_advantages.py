@@ -11,7 +11,7 @@ from functools import partial
 
 import fastrl
 import torch
-from harness import Provider, measure, report
+from harness import Provider, measure, parse, report
 from tolerance import assert_close
 
 EPS = 1e-4
@@ -137,18 +137,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--op", choices=list(OPS), help="default: all")
     parser.add_argument("--shape", help="as in 8192x8")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--seconds", type=float, default=3.0, help="time to measure a table for")
-    parser.add_argument("--threads", type=int, default=fastrl.num_threads(), help="of both sides")
-    parser.add_argument("--json", help="append the results to this file")
-    arguments = parser.parse_args()
-    fastrl.set_num_threads(arguments.threads)
-    torch.set_num_threads(arguments.threads)
+    arguments = parse(parser, seconds=3.0)
     for op in [arguments.op] if arguments.op else OPS:
         for shape in [arguments.shape] if arguments.shape else SHAPES[op]:
             size = tuple(int(number) for number in shape.split("x"))
             providers = providers_of(op, size, arguments.device)
-            measure(providers, device=arguments.device, seconds=arguments.seconds, warmup=0.5)
+            measure(providers, device=arguments.device, seconds=arguments.seconds)
             report(
                 f"{op}, {shape}, {arguments.device}",
                 providers,

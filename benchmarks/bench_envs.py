@@ -1,145 +1,242 @@
-"""How fast the environments step, restore, branch, render, parse, generate and solve.
+"""How fast the environments restore, branch, step, render, parse, generate and solve.
 
-    python benchmarks/bench_envs.py [--threads N]
+    python benchmarks/bench_envs.py
 
-"native" is the call into the compiled core with addresses at hand, "Python" the public method.
-Numbers are medians of short blocks, with the best block behind them: where other processes use the
-cores, the best says what the code costs. The bars are those that the project has set itself.
+"native" is the call into the compiled core with addresses at hand, everything else the public
+method. Each timing is a block of repeated calls, so caches are warm. The bars are those that the
+project has set itself, for a machine with nothing else to do.
 """
 
 import argparse
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import fastrl
 import numpy as np
 from fastrl._dispatch import address
-from fastrl.envs import VectorEnv
+from fastrl.envs import Snapshot, VectorEnv
+from harness import Provider, measure, parse, report
+from numpy.testing import assert_array_equal
+
+BLOCK = 0.002  # seconds
+TURNS = 20  # that a retry would have to replay
+SIZES = (1, 64, 1024, 8192)
+LEVELS = ((6, 1), (6, 2), (8, 2), (10, 4))  # Sokoban: side, boxes
+SOLVED = 16
+CHECKED = 16  # environments of a batch that the gate looks at
 
 
-class Times(NamedTuple):
-    """Seconds of one call."""
-
-    median: float
-    best: float
+def show(arguments, title, providers, **columns):
+    measure(providers, seconds=arguments.seconds)
+    report(title, providers, json_path=arguments.json, **columns)
 
 
-def seconds(call: Callable[[], Any], *, repeats: int = 101, least: float = 0.002) -> Times:
-    """Times of one call; each block lasts at least `least` seconds."""
-    call()
-    start = time.perf_counter()
-    call()
-    count = max(1, int(least / max(time.perf_counter() - start, 1e-9)))
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        for _ in range(count):
-            call()
-        times.append((time.perf_counter() - start) / count)
-    return Times(statistics.median(times), min(times))
-
-
-def report(what: str, times: Times, *, items: int | None = None, bar: float | None = None) -> None:
-    """A row: µs per call (the bar is an upper one) or items per second (a lower one)."""
-    if items is None:
-        value, best = times.median * 1e6, times.best * 1e6
-        unit, kept, sign = "µs", bar is None or value <= bar, "≤"
-    else:
-        value, best = items / times.median, items / times.best
-        unit, kept, sign = "/s", bar is None or value >= bar, "≥"
-    verdict = "" if bar is None else f"{'ok' if kept else 'MISSED'} ({sign} {bar:,.0f})"
-    print(f"{what:<56}{value:>14,.1f} {unit:<4}{f'(best {best:,.1f})':<24}{verdict}")
-
-
-def sokoban(num_envs: int, **options: Any) -> VectorEnv:
-    env = fastrl.make_vec("Sokoban-v0", num_envs, size=6, num_boxes=2, **options)
+def sokoban(num_envs: int, *, size=6, num_boxes=2, **options) -> VectorEnv:
+    env = fastrl.make_vec("Sokoban-v0", num_envs, size=size, num_boxes=num_boxes, **options)
     env.reset(seed=0)
     return env
 
 
-def bench_time() -> None:
-    env = sokoban(1024)
-    native = env._native
-    ids = np.arange(1024, dtype=np.int64)
-    where = address(ids)
-    saved = env.snapshot()
-    for name, mode in (("restore", 0), ("keep", 1), ("fork", 2)):
-        times = seconds(lambda mode=mode: native.restore(saved._native, where, 1024, mode))
-        report(f'restore 1,024 Sokoban, rng="{name}", native', times, bar=20)
-    report("restore 1,024 Sokoban, Python", seconds(lambda: env.restore(saved)))
-    report("snapshot 1,024 Sokoban, Python", seconds(env.snapshot))
-    report(
-        "snapshot and restore 1,024 Sokoban, Python",
-        seconds(lambda: env.restore(env.snapshot())),
-        bar=20,
-    )
-    source, targets = address(ids), address(ids) + 8
-    times = seconds(lambda: native.branch(source, 1, targets, 64, 2))
-    report("branch 1 → 64 Sokoban, native", times, bar=5)
-    report("branch 1 → 64 Sokoban, Python", seconds(lambda: env.branch(0, ids[1:65])))
-    report("state hashes of 1,024 Sokoban", seconds(env.state_hash))
+def bench_time(arguments):
+    """Restore, snapshot and branch, against a replay of the same turns."""
+    num_envs = 1024
+    env = sokoban(num_envs, num_levels=1000)
+    turns = np.random.default_rng(0).integers(0, env.num_actions, (TURNS, num_envs))
+
+    def replay():
+        env.reset(seed=0)
+        for actions in turns:
+            env.step(actions)
+
+    replay()
+    saved, hashes = env.snapshot(), env.state_hash()
     data = saved.tobytes()
-    report(f"tobytes, {len(data) / 1024:.0f} KiB", seconds(saved.tobytes))
-    report("frombytes", seconds(lambda: fastrl.envs.Snapshot.frombytes(data)))
+    ids = np.arange(num_envs, dtype=np.int64)
+    native, where = env._native, address(ids)
+
+    def native_restore(mode):
+        return lambda: native.restore(saved._native, where, num_envs, mode)
+
+    def row(name, run, check, **limits):
+        return Provider(name, run=run, block=BLOCK, check=check, **limits)
+
+    def leads_back(name, run, **limits):
+        def check():
+            env.reset(seed=1)
+            run()
+            assert_array_equal(env.state_hash(), hashes)
+
+        return row(name, run, check, **limits)
+
+    def branches(name, run, **limits):
+        def check():
+            env.restore(saved)
+            run()
+            assert_array_equal(env.state_hash(), np.r_[hashes[:1].repeat(65), hashes[65:]])
+
+        return row(name, run, check, **limits)
+
+    def gives(name, run, what, want):
+        def check():
+            env.restore(saved)
+            assert_array_equal(what(run()), want)
+
+        return row(name, run, check)
+
+    source, target = np.empty(len(data) // 8), np.empty(len(data) // 8)
+    traffic = 2 * len(data)
+    providers = [
+        leads_back(f'restore, rng="{rng}", native', native_restore(mode), bar=20)
+        for mode, rng in enumerate(("restore", "keep", "fork"))
+    ]
+    for provider in providers:
+        provider.bytes_moved = traffic
+    providers += [
+        leads_back("restore", lambda: env.restore(saved)),
+        gives("snapshot", env.snapshot, Snapshot.tobytes, data),
+        leads_back("snapshot, restore", lambda: (env.snapshot(), env.restore(saved)), bar=20),
+        branches(
+            "branch 1 → 64, native",
+            lambda: native.branch(where, 1, where + ids.itemsize, 64, 2),
+            bar=5,
+        ),
+        branches("branch 1 → 64", lambda: env.branch(0, ids[1:65])),
+        gives("state_hash", env.state_hash, np.asarray, hashes),
+        gives("Snapshot.tobytes", saved.tobytes, bytes, data),
+        gives("Snapshot.frombytes", lambda: Snapshot.frombytes(data), Snapshot.tobytes, data),
+        leads_back("replay", replay),
+        Provider("copy", lambda: np.copyto(target, source), block=BLOCK, bytes_moved=traffic),
+    ]
+    show(
+        arguments,
+        f"{num_envs:,} Sokoban at turn {TURNS}, {len(data) / 1024:.0f} KiB",
+        providers,
+        baseline="replay",
+        copy="copy",
+    )
 
 
-def bench_steps() -> None:
+def assert_same_apart(env, apart, run, actions):
+    """What a step of the batch does to its last environments is what it does to them elsewhere."""
+    last = range(env.num_envs - apart.num_envs, env.num_envs)
+    apart.restore(env.snapshot(last))
+    run()
+    apart.step(actions[last])
+    assert_array_equal(env.state_hash(last), apart.state_hash())
+    assert_array_equal(env.observe(last)[0], apart.observe()[0])
+    assert env.render_text(last) == apart.render_text()
+
+
+def bench_steps(arguments):
+    """Steps that write tokens. Levels are kept; their generation has its own table."""
     random = np.random.default_rng(0)
     for name in ("CodeLock-v0", "FrozenLakeText-v0", "Sokoban-v0"):
-        for num_envs in (1, 64, 1024, 8192):
-            # Levels are kept, so that this measures steps; level generation has its own rows.
+        providers = []
+        for num_envs in SIZES:
+            apart = fastrl.make_vec(name, min(num_envs, CHECKED), num_levels=1000)
             env = fastrl.make_vec(name, num_envs, num_levels=1000)
             env.reset(seed=0)
             actions = random.integers(0, env.num_actions, num_envs)
-            times = seconds(lambda env=env, actions=actions: env.step(actions))
-            report(f"{name}, steps with tokens, B = {num_envs}", times, items=num_envs)
-    env = sokoban(1024, num_levels=1000)
-    texts = [f"<answer>{name}</answer>" for name in random.choice(env.action_names, 1024)]
 
-    def step_in_text() -> None:
+            def run(env=env, actions=actions):
+                return env.step(actions)
+
+            def check(env=env, apart=apart, actions=actions, run=run):
+                assert_same_apart(env, apart, run, actions)
+
+            providers.append(
+                Provider(f"B = {num_envs:,}", run=run, block=BLOCK, items=num_envs, check=check)
+            )
+        show(arguments, f"{name}, steps", providers)
+
+
+def bench_text(arguments):
+    """Sokoban as a language model plays it, and with a new level for every episode."""
+    num_envs = 1024
+    random = np.random.default_rng(0)
+    env = sokoban(num_envs, num_levels=1000)
+    fresh = sokoban(num_envs, max_episode_steps=20)
+    actions = random.integers(0, env.num_actions, num_envs)
+    texts = [f"<answer>{env.action_names[action]}</answer>" for action in actions]
+    tokens, lengths = env.action_tokens[actions, None], np.ones(num_envs, np.int32)
+
+    def step_in_text():
         env.step(env.parse_actions(texts)[0])
-        env.render_text()
+        return env.render_text()
 
-    what = "Sokoban 6×6, 2 boxes, steps: parse, step, render as text"
-    report(what, seconds(step_in_text), items=1024, bar=500_000)
-    tokens = env.action_tokens[random.integers(0, 4, (1024, 1))]
-    lengths = np.ones(1024, np.int32)
-    times = seconds(lambda: env.step(env.parse_action_tokens(tokens, lengths)))
-    report("the same in tokens", times, items=1024, bar=1_000_000)
-    fresh = sokoban(1024, max_episode_steps=20)
-    actions = random.integers(0, 4, 1024)
-    report(
-        "steps with a new level for every episode", seconds(lambda: fresh.step(actions)), items=1024
-    )
+    def row(name, env, run, bar=None, **options):
+        apart = sokoban(CHECKED, **options)
+
+        def check():
+            assert_same_apart(env, apart, run, actions)
+
+        return Provider(name, run=run, block=BLOCK, items=num_envs, bar=bar, check=check)
+
+    kept = {"num_levels": 1000}
+    providers = [
+        row("parse, step, render as text", env, step_in_text, 500_000, **kept),
+        row(
+            "parse tokens, step",
+            env,
+            lambda: env.step(env.parse_action_tokens(tokens, lengths)),
+            1_000_000,
+            **kept,
+        ),
+        row("step", env, lambda: env.step(actions), **kept),
+        row(
+            "step, a level each episode",
+            fresh,
+            lambda: fresh.step(actions),
+            max_episode_steps=20,
+        ),
+    ]
+    show(arguments, f"Sokoban 6×6, 2 boxes, B = {num_envs:,}, steps", providers)
 
 
-def bench_levels() -> None:
-    for size, boxes in ((6, 1), (6, 2), (8, 2), (10, 4)):
-        env = fastrl.make_vec("Sokoban-v0", 256, size=size, num_boxes=boxes)
-        what = f"Sokoban {size}×{size}, {boxes} boxes"
-        # One environment's reset makes one level on one core.
-        single = fastrl.make_vec("Sokoban-v0", 1, size=size, num_boxes=boxes)
-        single.reset(seed=0)
-        bar = 2000 if (size, boxes) == (6, 2) else None
-        times = seconds(single.reset, least=0.02, repeats=21)
-        report(f"{what}: levels on one core", times, items=1, bar=bar)
-        env.reset(seed=0)
-        snapshot = env.snapshot(range(16))
-        times = seconds(lambda env=env, snapshot=snapshot: env.solve(snapshot), repeats=5)
-        report(f"{what}: solved", times, items=16)
+def bench_levels(arguments):
+    """A reset of one environment makes one level, on one core; the solver uses all threads."""
+    generators, solvers = [], []
+    for size, num_boxes in LEVELS:
+        name = f"{size}×{size}, {num_boxes} boxes"
+        single = sokoban(1, size=size, num_boxes=num_boxes)
+
+        def is_solvable(single=single):
+            single.reset()
+            assert single.solve(single.snapshot())[0] > 0, "a level without a solution"
+
+        generators.append(
+            Provider(
+                name,
+                run=single.reset,
+                block=10 * BLOCK,
+                items=1,
+                bar=2000 if (size, num_boxes) == (6, 2) else None,
+                check=is_solvable,
+            )
+        )
+        env = sokoban(SOLVED, size=size, num_boxes=num_boxes)
+        start = env.snapshot()
+
+        def solve(env=env, start=start):
+            return env.solve(start)
+
+        def is_shorter_by_one(env=env, solve=solve):
+            distances, first = solve()
+            env.step(first)
+            going = distances > 1
+            assert going.any(), "nothing to solve"
+            assert_array_equal(env.solve(env.snapshot())[0][going], distances[going] - 1)
+
+        solvers.append(
+            Provider(name, run=solve, block=BLOCK, items=SOLVED, check=is_shorter_by_one)
+        )
+    show(arguments, "Sokoban, levels made on one core", generators)
+    show(arguments, f"Sokoban, {SOLVED} levels solved", solvers)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--threads", type=int, default=fastrl.num_threads())
-    fastrl.set_num_threads(parser.parse_args().threads)
-    print(f"{fastrl.num_threads()} threads, Python {sys.version.split()[0]}")
-    bench_time()
-    bench_steps()
-    bench_levels()
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments = parse(parser, seconds=3.0, device=False)
+    for bench in (bench_time, bench_steps, bench_text, bench_levels):
+        bench(arguments)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ what its 16-bit results would need to be as exact as fastrl's.
 """
 
 import argparse
+from importlib.util import find_spec
 
-import fastrl
 import torch
 from fastrl import token_log_probs
 from fastrl.reference import log_probs as reference
-from harness import Provider, in_fresh_process, measure, peak_extra_bytes, report
+from harness import Provider, in_fresh_process, measure, parse, peak_extra_bytes, report
 from tolerance import as_float64, assert_close
 
 SHAPES = {"float32": (2048, 32768), "bfloat16": (512, 151936), "float16": (512, 151936)}
@@ -37,20 +37,20 @@ def fastrl_inplace(logits, ids):
     return token_log_probs(logits, ids, entropy=True, inplace_backward=True)[:2]
 
 
+def trl(logits, ids):
+    from trl.trainer.utils import entropy_from_logits, selective_log_softmax
+
+    return selective_log_softmax(logits, ids), entropy_from_logits(logits)
+
+
 def functions(dtype, compiled):
     found = {"fastrl in place": fastrl_inplace, "fastrl": fastrl_fresh, "eager": eager}
     if dtype != "float32":
         found["eager float32"] = eager_float32
     if compiled:
         found["torch.compile"] = torch.compile(eager)
-    try:
-        from trl.trainer.utils import entropy_from_logits, selective_log_softmax
-    except ImportError:
-        return found
-    found["TRL"] = lambda logits, ids: (
-        selective_log_softmax(logits, ids),
-        entropy_from_logits(logits),
-    )
+    if find_spec("trl"):
+        found["TRL"] = trl
     return found
 
 
@@ -101,6 +101,8 @@ def backward_and_forward(arguments, shape, dtype, device):
     providers = []
     memory = {}
     for name, function in functions(dtype, arguments.compile).items():
+        if arguments.provider and name not in arguments.provider:
+            continue
         providers.append(
             Provider(
                 name,
@@ -174,17 +176,12 @@ def memory_of(name, shape, dtype, device):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", choices=list(SHAPES), help="default: float32 and bfloat16")
     parser.add_argument("--shape", help="ROWSxCOLUMNS, as in 2048x32768")
-    parser.add_argument("--seconds", type=float, default=20.0, help="time to measure a table for")
-    parser.add_argument("--threads", type=int, default=fastrl.num_threads(), help="of both sides")
     parser.add_argument("--compile", action="store_true", help="also torch.compile, warmed")
-    parser.add_argument("--json", help="append the results to this file")
+    parser.add_argument("--provider", action="append", help="only these; default: all")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    fastrl.set_num_threads(arguments.threads)
-    torch.set_num_threads(arguments.threads)
+    arguments = parse(parser, seconds=8.0)
     for dtype in [arguments.dtype] if arguments.dtype else ["float32", "bfloat16"]:
         shape = SHAPES[dtype]
         if arguments.shape:

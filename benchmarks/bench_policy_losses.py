@@ -1,27 +1,20 @@
 """policy_loss, forward and backward, against the lines that trainers write in plain torch.
 
-Every provider returns the loss, its gradient and the same metrics. One that misses the tolerance
-rule of the tests is printed as `wrong` and not timed. Rounds are interleaved; times are medians
-with their 20th and 80th percentiles.
+Every provider returns the loss, its gradient and the same metrics. The least traffic is one read of
+each input and one write of the gradient; `copy` moves as many bytes and is the roofline.
 
     python benchmarks/bench_policy_losses.py --shape 64x1024 --preset grpo --device cpu
 """
 
 import argparse
-import json
-import statistics
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
-import fastrl
 import torch
 from fastrl.policy_losses import PRESETS, policy_loss
 from fastrl.reference import policy_losses as reference
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from tolerance import assert_close
+from harness import Provider, measure, parse, report
+from tolerance import as_float64, assert_close
 
 # Responses per step × tokens: a small step, a GRPO step of 64 × 1k, and 16 long ones.
 SHAPES = ["8x256", "64x1024", "16x16384"]
@@ -93,95 +86,73 @@ def torch_loss(batch, spec):
     return loss, metrics
 
 
-def step(provider, batch, spec):
+def step(function, batch, spec):
     leaf = batch["log_probs"].detach().requires_grad_()
-    loss, metrics = provider(batch | {"log_probs": leaf}, spec)
+    loss, metrics = function(batch | {"log_probs": leaf}, spec)
     loss.backward()
     return loss.detach(), leaf.grad, metrics
 
 
-def is_right(result, batch, spec):
-    """Whether loss and gradient keep the tests' rule, with plain torch as the yardstick."""
+def check(function, batch, spec):
+    """The largest error of the gradient; loss, gradient and metrics keep the rule of the tests."""
     arrays = {name: tensor.cpu().numpy() for name, tensor in batch.items()}
     ref = arrays.pop("ref_log_probs")
     want = reference.policy_loss(
         **arrays, ref_log_probs=ref if spec.kl != "none" else None, spec=spec
     )
-    naive = step(torch_loss, batch, spec)
-    try:
-        assert_close(result[0], want.loss, naive[0])
-        assert_close(result[1], want.log_prob_gradients, naive[1])
-    except AssertionError as error:
-        print(error, file=sys.stderr)
-        return False
-    return result[2].keys() == want.metrics.keys()
+    loss, gradient, metrics = step(function, batch, spec)
+    naive_loss, naive_gradient, naive_metrics = step(torch_loss, batch, spec)
+    assert_close(loss, want.loss, naive_loss, what="loss")
+    assert_close(gradient, want.log_prob_gradients, naive_gradient, what="gradient")
+    assert metrics.keys() == want.metrics.keys(), f"metrics {sorted(metrics)}"
+    for name, value in metrics.items():
+        assert_close(value.float(), want.metrics[name], naive_metrics[name], what=name)
+    return abs(as_float64(gradient) - want.log_prob_gradients).max()
 
 
-def timed(provider, batch, spec, device):
-    if device == "cuda":
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        step(provider, batch, spec)
-        end.record()
-        end.synchronize()
-        return start.elapsed_time(end) * 1e3
-    start = time.perf_counter()
-    step(provider, batch, spec)
-    return (time.perf_counter() - start) * 1e6
+def providers_of(functions, batch, spec):
+    inputs = [tensor for name, tensor in batch.items() if spec.kl != "none" or "ref" not in name]
+    traffic = sum(tensor.nbytes for tensor in inputs) + batch["log_probs"].nbytes
+    source = torch.ones(traffic // 2, dtype=torch.uint8, device=batch["mask"].device)
+    target = torch.empty_like(source)
+    providers = [
+        Provider(
+            name,
+            run=partial(step, function, batch, spec),
+            bytes_moved=traffic,
+            check=partial(check, function, batch, spec),
+        )
+        for name, function in functions.items()
+    ]
+    return [*providers, Provider("copy", partial(target.copy_, source), bytes_moved=traffic)]
 
 
-def parse_arguments():
+def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shape", action="append", help="sequences x tokens, as in 64x1024")
     parser.add_argument("--preset", choices=["grpo", "bnpo", "dapo"], default="grpo")
     parser.add_argument("--kl-coef", type=float, default=0.04, help="0 for no reference policy")
-    parser.add_argument("--provider", action="append", choices=["fastrl", "torch", "compile"])
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--threads", type=int, default=fastrl.num_threads())
-    parser.add_argument("--seconds", type=float, default=3.0, help="of interleaved rounds a shape")
-    parser.add_argument("--json", type=Path, help="append the rows to this file, one a line")
-    return parser.parse_args()
-
-
-def main():
-    options = parse_arguments()
-    torch.set_num_threads(options.threads)
-    fastrl.set_num_threads(options.threads)
-    spec = PRESETS[options.preset]
-    if options.kl_coef:
-        spec = replace(spec, kl="k3", kl_coef=options.kl_coef)
-    available = {"fastrl": fastrl_loss, "torch": torch_loss}
-    if options.provider and "compile" in options.provider:
-        available["compile"] = torch.compile(torch_loss)
-    providers = {name: available[name] for name in options.provider or available}
-    print(f"policy_loss {options.preset} kl_coef={options.kl_coef} {options.device}, "
-          f"{options.threads} threads, torch {torch.__version__}")  # fmt: skip
-    print(f"{'shape':>10} {'provider':>9} {'median µs':>10} {'p20':>9} {'p80':>9} {'speedup':>8}")
-    for shape in options.shape or SHAPES:
-        batch = make_batch(*map(int, shape.split("x")), options.device)
-        times = {}
-        for name, provider in providers.items():
-            if is_right(step(provider, batch, spec), batch, spec):
-                times[name] = []
-            else:
-                print(f"{shape:>10} {name:>9}      wrong")
-        end = time.perf_counter() + options.seconds
-        while time.perf_counter() < end:
-            for name, samples in times.items():
-                samples.append(timed(providers[name], batch, spec, options.device))
-        baseline = statistics.median(times["torch"]) if "torch" in times else None
-        for name, samples in times.items():
-            p20, *_, p80 = statistics.quantiles(samples, n=5)
-            median = statistics.median(samples)
-            speedup = baseline / median if baseline else float("nan")
-            print(f"{shape:>10} {name:>9} {median:10.1f} {p20:9.1f} {p80:9.1f} {speedup:7.2f}x")
-            if options.json:
-                row = {"op": "policy_loss", "preset": options.preset, "shape": shape,
-                       "kl_coef": options.kl_coef, "device": options.device,
-                       "threads": options.threads, "provider": name, "median_us": median,
-                       "p20_us": p20, "p80_us": p80}  # fmt: skip
-                with options.json.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile, warmed")
+    arguments = parse(parser, seconds=3.0)
+    spec = PRESETS[arguments.preset]
+    if arguments.kl_coef:
+        spec = replace(spec, kl="k3", kl_coef=arguments.kl_coef)
+    functions = {"fastrl": fastrl_loss, "torch": torch_loss}
+    if arguments.compile:
+        functions["torch.compile"] = torch.compile(torch_loss)
+    kl = f"k3 × {arguments.kl_coef}" if arguments.kl_coef else "none"
+    for shape in arguments.shape or SHAPES:
+        batch = make_batch(*map(int, shape.split("x")), arguments.device)
+        providers = providers_of(functions, batch, spec)
+        measure(providers, device=arguments.device, seconds=arguments.seconds)
+        report(
+            f"policy_loss, {arguments.preset}, KL {kl}, {shape}, {arguments.device}",
+            providers,
+            baseline="torch",
+            copy="copy",
+            device=arguments.device,
+            json_path=arguments.json,
+        )
 
 
 if __name__ == "__main__":

@@ -1,21 +1,23 @@
-"""What every benchmark shares: interleaved timing, the roofline, the gate, memory, the table.
+"""What every benchmark shares: options, interleaved timing, the gate, bars, memory, the table.
 
 Providers do the same work in turns, round by round, so that a busy moment of the machine hits all
 of them. Times are medians with the 20th and 80th percentile; a speed-up is the median of the ratios
 to the baseline within a round, with the same percentiles. A provider whose result is wrong is
-printed as `wrong` and not timed.
+printed as `wrong` and not timed. README.md says what each column means.
 """
 
+import argparse
 import json
 import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from math import ceil, inf
 from pathlib import Path
 
 import fastrl
@@ -31,16 +33,37 @@ class Provider:
 
     name: str
     run: Callable[[], object]
-    prepare: Callable[[], object] = lambda: None  # before every run, not timed
+    prepare: Callable[[], object] = lambda: None  # before every timing, not timed
+    block: float = 0.0  # seconds that a timing lasts at least; shorter work is repeated in it
     bytes_moved: int = 0  # the least that the work has to read and write
-    check: Callable[[], float] | None = None  # raises AssertionError, or gives the largest error
+    items: int = 0  # how many of something, as steps, one run does; shown per second
+    bar: float | None = None  # to keep: at most so many µs, with `items` at least so many a second
+    # Raises AssertionError if the result is wrong, gives its largest error where there is one.
+    check: Callable[[], float | None] | None = None
     times: list[float] = field(default_factory=list)
+    calls: int = 1  # runs in one timing
     error: float | None = None
     wrong: str = ""
 
-    def quantile(self, q: float) -> float:
-        """A quantile of the times, in seconds."""
-        return _quantile(self.times, q)
+
+def parse(
+    parser: argparse.ArgumentParser, *, seconds: float, device: bool = True
+) -> argparse.Namespace:
+    """Adds the options that every benchmark has, sets the threads of both sides, says where."""
+    if device:
+        parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--seconds", type=float, default=seconds, help="time to measure a table for (%(default)s)"
+    )
+    parser.add_argument("--threads", type=int, default=fastrl.num_threads(), help="of both sides")
+    parser.add_argument("--json", help="append the results to this file, one a line")
+    arguments = parser.parse_args()
+    fastrl.set_num_threads(arguments.threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(arguments.threads)
+    facts = machine(arguments.device if device else "cpu")
+    print("fastrl {commit}, {device}, {threads} threads, {instruction_set}".format(**facts))
+    return arguments
 
 
 def _quantile(values: list[float], q: float) -> float:
@@ -48,56 +71,72 @@ def _quantile(values: list[float], q: float) -> float:
     return ordered[min(len(ordered) - 1, round(q * (len(ordered) - 1)))]
 
 
-def _timed(run: Callable[[], object], device: str) -> float:
+def _spread(values: list[float]) -> tuple[float, float, float]:
+    """Median, 20th and 80th percentile."""
+    return statistics.median(values), _quantile(values, 0.2), _quantile(values, 0.8)
+
+
+def _timed(provider: Provider, device: str) -> float:
+    provider.prepare()
     if device == "cpu":
         begin = time.perf_counter()
-        run()
-        return time.perf_counter() - begin
+        for _ in range(provider.calls):
+            provider.run()
+        return (time.perf_counter() - begin) / provider.calls
     import torch
 
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
-    run()
+    for _ in range(provider.calls):
+        provider.run()
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end) / 1e3
+    return begin.elapsed_time(end) / 1e3 / provider.calls
 
 
-def measure(
-    providers: list[Provider], *, device: str = "cpu", seconds: float = 20.0, warmup: float = 2.0
-) -> None:
-    """Fills in errors and times: the gate, a warm-up by time, then rounds in turns."""
+def _rounds(
+    providers: list[Provider], *, device: str, seconds: float, least: int
+) -> Iterator[tuple[Provider, float]]:
+    stop = time.monotonic() + seconds
+    turn = 0
+    while turn < least or time.monotonic() < stop:
+        # The order turns, so that nobody always runs after the same neighbor.
+        start = turn % len(providers)
+        for provider in providers[start:] + providers[:start]:
+            yield provider, _timed(provider, device)
+        turn += 1
+
+
+def measure(providers: list[Provider], *, device: str = "cpu", seconds: float = 20.0) -> None:
+    """Fills in errors and times: the gate, a warm-up of a tenth of the time, rounds in turns."""
     for provider in providers:
         try:
             provider.prepare()
             provider.error = provider.check() if provider.check else None
         except AssertionError as error:
-            provider.wrong = str(error).splitlines()[0]
+            provider.wrong = " ".join(str(error).split()) or "the check says no more"
     sound = [provider for provider in providers if not provider.wrong]
-    for limit, keep in ((warmup, False), (seconds, True)):
-        stop = time.monotonic() + limit
-        rounds = 0
-        while time.monotonic() < stop or (keep and rounds < 5):
-            # The order turns, so that nobody always runs after the same neighbor.
-            for provider in sound[rounds % len(sound) :] + sound[: rounds % len(sound)]:
-                provider.prepare()
-                taken = _timed(provider.run, device)
-                if keep:
-                    provider.times.append(taken)
-            rounds += 1
+    if not sound:
+        return
+    fastest = dict.fromkeys((provider.name for provider in sound), inf)
+    for provider, taken in _rounds(sound, device=device, seconds=seconds / 10, least=1):
+        fastest[provider.name] = min(taken, fastest[provider.name])
+    for provider in sound:
+        provider.calls = max(1, ceil(provider.block / fastest[provider.name]))
+    for provider, taken in _rounds(sound, device=device, seconds=seconds, least=5):
+        provider.times.append(taken)
 
 
 def speedup(provider: Provider, baseline: Provider) -> tuple[float, float, float]:
     """How many times faster than the baseline: median, 20th and 80th percentile of the rounds."""
-    ratios = [b / t for b, t in zip(baseline.times, provider.times, strict=True)]
-    return statistics.median(ratios), _quantile(ratios, 0.2), _quantile(ratios, 0.8)
+    return _spread([b / t for b, t in zip(baseline.times, provider.times, strict=True)])
 
 
 def report(
     title: str,
     providers: list[Provider],
     *,
-    baseline: str,
+    baseline: str | None = None,
     copy: str | None = None,
     memory: dict[str, float] | None = None,
     device: str = "cpu",
@@ -105,22 +144,10 @@ def report(
 ) -> None:
     """Prints the table of one run, and appends it to a file of JSON lines."""
     by_name = {provider.name: provider for provider in providers}
-    rows = []
-    for provider in providers:
-        row: dict[str, object] = {"title": title, "provider": provider.name}
-        row["max_error"] = provider.error
-        if memory and provider.name in memory:
-            row["extra_memory"] = memory[provider.name]
-        if provider.wrong:
-            row["wrong"] = provider.wrong
-        elif provider.times:
-            row["median_ms"] = 1e3 * statistics.median(provider.times)
-            row["p20_ms"], row["p80_ms"] = (1e3 * provider.quantile(q) for q in (0.2, 0.8))
-            row["rounds"] = len(provider.times)
-            row["speedup"] = speedup(provider, by_name[baseline])
-            if provider.bytes_moved:
-                row["gb_per_s"] = provider.bytes_moved / statistics.median(provider.times) / 1e9
-        rows.append(row)
+    rows = [_row(provider, by_name.get(baseline or "")) for provider in providers]
+    for row in rows:
+        if memory and row["provider"] in memory:
+            row["extra_memory"] = memory[row["provider"]]
     if copy is not None:
         reference = next(row for row in rows if row["provider"] == copy)
         for row in rows:
@@ -128,46 +155,79 @@ def report(
                 row["copy_share"] = row["gb_per_s"] / reference["gb_per_s"]
     _print_table(title, rows, baseline)
     if json_path:
-        facts = machine(device)
+        facts = machine(device) | {"title": title, "baseline": baseline}
         with Path(json_path).open("a") as file:
             for row in rows:
                 file.write(json.dumps(facts | row) + "\n")
 
 
-def _print_table(title: str, rows: list[dict[str, object]], baseline: str) -> None:
-    head = ["provider", "median ms", "p20", "p80", f"× {baseline} (p20–p80)"]
-    head += ["GB/s", "% copy", "extra memory", "max error"]
+def _row(provider: Provider, baseline: Provider | None) -> dict[str, object]:
+    """What one line of the table and of the JSON file says."""
+    row: dict[str, object] = {"provider": provider.name}
+    if provider.error is not None:
+        row["max_error"] = provider.error
+    if provider.wrong:
+        row["wrong"] = provider.wrong
+    if not provider.times:
+        return row
+    median, p20, p80 = _spread(provider.times)
+    row |= {"median_ms": 1e3 * median, "p20_ms": 1e3 * p20, "p80_ms": 1e3 * p80}
+    row |= {"rounds": len(provider.times), "calls": provider.calls}
+    if baseline is not None and baseline.times:
+        row["speedup"] = speedup(provider, baseline)
+    if provider.items:
+        row["per_second"] = provider.items / median, provider.items / p80, provider.items / p20
+    if provider.bytes_moved:
+        row["gb_per_s"] = provider.bytes_moved / median / 1e9
+    if provider.bar is not None:
+        if provider.items:
+            row["bar"] = f"≥ {provider.bar:,.0f}/s"
+            holds = provider.items / median >= provider.bar
+        else:
+            row["bar"] = f"≤ {provider.bar:,.0f} µs"
+            holds = 1e6 * median <= provider.bar
+        row["verdict"] = "ok" if holds else "missed"
+    return row
 
-    def number(row: dict[str, object], key: str, form: str, scale: float = 1.0) -> str:
-        value = row.get(key)
-        return "–" if value is None else form.format(scale * value)
 
-    lines = []
+def _ratio(value: float) -> str:
+    """Two decimals where they say something."""
+    return f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
+
+
+def _print_table(title: str, rows: list[dict[str, object]], baseline: str | None) -> None:
+    """Columns behind the median in which no row has anything are left out."""
+    in_us = any(row.get("median_ms", 1.0) < 1 for row in rows)
+
+    def taken(milliseconds: float) -> str:
+        return f"{1e3 * milliseconds:,.1f}" if in_us else f"{milliseconds:,.2f}"
+
+    columns: list[tuple[str, str, Callable[..., str]]] = [
+        ("median µs" if in_us else "median ms", "median_ms", taken),
+        ("p20", "p20_ms", taken),
+        ("p80", "p80_ms", taken),
+        (f"× {baseline} (p20–p80)", "speedup", lambda x: "{} ({}–{})".format(*map(_ratio, x))),
+        ("a second (p20–p80)", "per_second", lambda x: "{:,.0f} ({:,.0f}–{:,.0f})".format(*x)),
+        ("GB/s", "gb_per_s", "{:.1f}".format),
+        ("% copy", "copy_share", "{:.0%}".format),
+        ("extra memory", "extra_memory", "{:.1%}".format),
+        ("max error", "max_error", "{:.1e}".format),
+        ("bar", "bar", str),
+        ("", "verdict", str),
+    ]
+    median, *others = columns
+    columns = [median, *(column for column in others if any(column[1] in row for row in rows))]
+    lines = [["provider", *(head for head, _, _ in columns)]]
     for row in rows:
+        cells = [form(row[key]) if key in row else "" for _, key, form in columns]
+        lines.append([row["provider"], *(["wrong", *cells[1:]] if "wrong" in row else cells)])
         if "wrong" in row:
-            lines.append([row["provider"], "wrong", *[""] * 7])
             print(f"{row['provider']}: {row['wrong']}", file=sys.stderr)
-            continue
-        ratio = row.get("speedup")
-        lines.append(
-            [
-                row["provider"],
-                number(row, "median_ms", "{:.2f}"),
-                number(row, "p20_ms", "{:.2f}"),
-                number(row, "p80_ms", "{:.2f}"),
-                "–" if ratio is None else "{:.2f} ({:.2f}–{:.2f})".format(*ratio),
-                number(row, "gb_per_s", "{:.1f}"),
-                number(row, "copy_share", "{:.0f} %", 100),
-                number(row, "extra_memory", "{:.1f} %", 100),
-                number(row, "max_error", "{:.1e}"),
-            ]
-        )
-    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print(f"\n{title}")
-    for line in [head, *lines]:
-        cells = [line[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        print("  ".join(cells).rstrip())
+    for name, *cells in lines:
+        padded = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        print("  ".join([name.ljust(widths[0]), *padded]).rstrip())
 
 
 def machine(device: str) -> dict[str, object]:
