@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 TARGET = 0.9
@@ -49,7 +50,7 @@ SETTINGS = {
 
 # What changes from rung to rung, and the one budget of all rungs.
 LADDERS = {
-    "CodeLock": ([{"length": n} for n in (4, 6, 8, 12, 16)], 60_000),
+    "CodeLock": ([{"length": n} for n in (4, 6, 8, 10, 12)], 60_000),
     "FrozenLake": (
         [
             {"size": n, "max_episode_steps": steps}
@@ -116,9 +117,12 @@ class Results:
         """Runs what is missing; every finished run is on disk before the next line."""
         missing = [job for job in jobs if json.dumps(job["key"]) not in self.runs]
         if missing:
-            context = multiprocessing.get_context("spawn")
-            with context.Pool(workers) as pool, self.path.open("a") as file:
-                for count, result in enumerate(pool.imap_unordered(run, missing), 1):
+            spawn = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(workers, mp_context=spawn)
+            with pool, self.path.open("a") as file:
+                pending = [pool.submit(run, job) for job in missing]
+                for count, future in enumerate(as_completed(pending), 1):
+                    result = future.result()
                     file.write(json.dumps(result) + "\n")
                     file.flush()
                     self.runs[json.dumps(result["key"])] = result
