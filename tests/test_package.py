@@ -131,8 +131,13 @@ assert os.waitpid(pid, 0)[1] == 0
     assert result.returncode == 0, result.stderr
 
 
-def test_readme_example_runs():
+def readme_examples():
+    parts = (ROOT / "README.md").read_text().split("```python\n")[1:]
+    return [part.partition("```")[0] for part in parts]
+
+
+@pytest.mark.parametrize("example", readme_examples(), ids=["losses", "environments"])
+def test_readme_example_runs(example):
     pytest.importorskip("torch")
-    example = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
     result = run_python(example)
     assert result.returncode == 0, result.stderr
