@@ -14,7 +14,7 @@ Numerics  float32. Each lane keeps its own running maximum and sums, joined once
           runs are bitwise equal. A logit of -inf has probability 0 and gradient 0. Rows that hold
           NaN, +inf or nothing but -inf give NaN.
 Limits    one program a row: few rows leave the GPU idle. A token id outside [0, V) reads nothing
-          and gives NaN; with TRITON_DEBUG=1 it stops the kernel.
+          and gives a NaN log-prob and gradient; with TRITON_DEBUG=1 it stops the kernel.
 """
 
 import triton
@@ -120,7 +120,8 @@ def token_log_probs_fwd_kernel(
         y_token = softcap * _tanh(y_token / softcap)
     tl.store(log_probs_ptr + row, (y_token - maximum) * inverse_temperature - log_sum)
     tl.store(origins_ptr + row, maximum)
-    tl.store(sums_ptr + row, row_total)
+    # A token without a probability leaves its row without a gradient: NaN is what says so.
+    tl.store(sums_ptr + row, tl.where(inside, row_total, float("nan")))
     if ENTROPY:
         mean = tl.sum(scale * (weighted + total * d), 0) / row_total
         tl.store(entropies_ptr + row, log_sum - mean)
@@ -168,6 +169,11 @@ def token_log_probs_bwd_kernel(
         token = tl.load(token_ids_ptr + row).to(tl.int64)
         maximum = tl.load(origins_ptr + row)
         row_total = tl.load(sums_ptr + row)
+        # The only token of its vocabulary is certain: rounding must not claim otherwise.
+        uncertain = tl.where(vocab_size == 1, 0.0, 1.0)
+        g *= uncertain
+        h *= uncertain
+        s *= uncertain
         constant = s - g
         if GRAD_ENTROPIES:
             constant += h * (tl.log(row_total) - tl.load(entropies_ptr + row))

@@ -317,13 +317,19 @@ FASTRL_INLINE void backward_row(const LogitsView& logits, TokensView tokens,
   using Storage = typename Element::Storage;
   using Floats = typename L::Floats;
   auto* to = static_cast<Storage*>(gradient) + gradient_layout.start(r);
-  const double g = gradients.log_probs != nullptr ? gradients.log_probs[r] : 0.0;
-  const double h = gradients.entropies_gradient != nullptr ? gradients.entropies_gradient[r] : 0.0;
-  const double s = gradients.self_certainties != nullptr ? gradients.self_certainties[r] : 0.0;
+  double g = gradients.log_probs != nullptr ? gradients.log_probs[r] : 0.0;
+  double h = gradients.entropies_gradient != nullptr ? gradients.entropies_gradient[r] : 0.0;
+  double s = gradients.self_certainties != nullptr ? gradients.self_certainties[r] : 0.0;
   const bool masked = tokens.mask != nullptr && tokens.mask[r] == 0;
   if (masked || (g == 0.0 && h == 0.0 && s == 0.0)) {  // NaN goes on into the gradient
     std::memset(to, 0, static_cast<std::size_t>(logits.vocab_size) * sizeof(Storage));
     return;
+  }
+  if (logits.vocab_size == 1) {
+    // The only token is certain: rounding must not claim otherwise.
+    g *= 0.0;
+    h *= 0.0;
+    s *= 0.0;
   }
   const auto* from = static_cast<const Storage*>(logits.data) + logits.layout.start(r);
   const double sum = gradients.sums[r];

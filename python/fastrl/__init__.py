@@ -6,7 +6,8 @@ Importing this needs NumPy only; torch, triton and gymnasium are imported where 
 from importlib import import_module
 from typing import Any
 
-from fastrl._core import num_threads, set_num_threads
+from fastrl._core import num_threads
+from fastrl.threads import set_num_threads
 
 # Where each public name lives; the module is imported at the first use of the name.
 _HOMES: dict[str, str] = {

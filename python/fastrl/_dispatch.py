@@ -16,6 +16,7 @@ import numpy as np
 FLOATS = ("float32", "bfloat16", "float16")
 INTEGERS = ("int64", "int32")
 MASKS = ("bool", "uint8")
+DEVICES = ("cpu", "cuda")
 
 Array = Any
 """A NumPy array or a torch tensor; a function returns the kind that it was given."""
@@ -77,17 +78,18 @@ def _torch_dtype(name: str) -> Any:
     return getattr(sys.modules["torch"], name)
 
 
+def _device_type(array: Array) -> str:
+    return str(array.device.type) if is_torch(array) else "cpu"
+
+
 def backend(array: Array) -> str:
-    """Which kernels serve this array: "cpp" or "triton".
+    """Which kernels serve this array, which `Arguments.array` has passed: "cpp" or "triton".
 
     FASTRL_BACKEND=triton sends CPU tensors to the Triton kernels too, for TRITON_INTERPRET=1.
     """
-    device = device_name(array).partition(":")[0]
-    if device == "cpu":
-        return os.environ.get("FASTRL_BACKEND", "cpp")
-    if device == "cuda":
+    if _device_type(array) == "cuda":
         return "triton"
-    raise ValueError(f"fastrl has kernels for cpu and cuda tensors, got one on {device}")
+    return os.environ.get("FASTRL_BACKEND", "cpp")
 
 
 def on_device_of(tensor: Array) -> Any:
@@ -128,7 +130,7 @@ class Arguments:
         *,
         framework: str | None = None,
     ) -> None:
-        """Checks kind, dtype, shape and device of an array.
+        """Checks kind, layout, dtype, shape and device of an array.
 
         Args:
             name: The argument's name.
@@ -152,12 +154,16 @@ class Arguments:
             raise self.error(
                 name, "be a NumPy array or a torch tensor", type(value).__name__, kind=TypeError
             )
+        if is_torch(value):
+            self._check_layout(name, value)
         if dtype_name(value) not in dtypes:
             raise self.error(
                 name, "have dtype " + " or ".join(dtypes), dtype_name(value), kind=TypeError
             )
         self._check_shape(name, value, shape)
         if self._first is None:
+            if _device_type(value) not in DEVICES:
+                raise self.error(name, "be on " + " or ".join(DEVICES), device_name(value))
             self._first = (name, value)
         elif device_name(value) != device_name(self._first[1]):
             raise self.error(
@@ -165,6 +171,12 @@ class Arguments:
                 f"be on {device_name(self._first[1])}, where `{self._first[0]}` is",
                 device_name(value),
             )
+
+    def _check_layout(self, name: str, value: Array) -> None:
+        strided = sys.modules["torch"].strided
+        if value.is_nested or value.layout != strided:
+            actual = "a nested tensor" if value.is_nested else f"layout {value.layout}"
+            raise self.error(name, "be a dense tensor, of layout torch.strided", actual)
 
     def _check_shape(self, name: str, value: Array, shape: Sequence[str | int]) -> None:
         actual = list(value.shape)
@@ -176,7 +188,11 @@ class Arguments:
         else:
             matches = len(actual) == len(letters)
             actual_end = actual
-        expected = [self._sizes.get(str(letter), letter) for letter in letters]
+        # Sizes pass through as they are: in torch.compile they may be symbols.
+        expected = [
+            self._sizes.get(letter, letter) if isinstance(letter, str) else letter
+            for letter in letters
+        ]
         matches = matches and all(
             isinstance(want, str) or want == got
             for want, got in zip(expected, actual_end, strict=True)
@@ -207,9 +223,14 @@ class Arguments:
         """A finite number in [low, high], or in (low, high] with `exclusive_low`."""
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
             raise self.error(name, "be a number", type(value).__name__, kind=TypeError)
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            rule = _range_rule(low, high, exclusive_low)
+            raise self.error(name, rule, "an integer too large for a float") from None
         above = number > low if exclusive_low else number >= low
-        if not (math.isfinite(number) and above and number <= high):
+        # `math.isfinite` would not take the symbols of torch.compile.
+        if not (-math.inf < number < math.inf and above and number <= high):
             raise self.error(name, _range_rule(low, high, exclusive_low), value)
         return number
 
@@ -222,9 +243,15 @@ class Arguments:
             raise self.error(name, rule, value)
         return int(value)
 
+    def flag(self, name: str, value: object) -> bool:
+        """True or False."""
+        if not isinstance(value, bool | np.bool_):
+            raise self.error(name, "be True or False", repr(value), kind=TypeError)
+        return bool(value)
+
     def choice(self, name: str, value: object, choices: Sequence[str]) -> str:
         """One of a few names."""
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             listed = ", ".join(repr(choice) for choice in choices)
             raise self.error(name, f"be one of {listed}", repr(value))
         return str(value)

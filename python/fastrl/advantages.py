@@ -73,8 +73,7 @@ def group_advantages(
     check.choice("baseline", baseline, _BASELINES)
     check.choice("scale", scale, _SCALES)
     eps = check.number("eps", eps, low=0.0)
-    if not isinstance(unbiased, bool):
-        raise check.error("unbiased", "be True or False", repr(unbiased), kind=TypeError)
+    unbiased = check.flag("unbiased", unbiased)
     rewards, group_ids = contiguous(rewards), contiguous(group_ids, "int64")
     advantages = empty(rewards, rewards.shape)
     if is_torch(rewards) and backend(rewards) == "triton":

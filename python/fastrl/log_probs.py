@@ -8,10 +8,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from fastrl import _core, _dispatch
 
 _FUNCTION = "token_log_probs"
+
+# Of temperature and softcap: they and their inverses stay normal numbers in the kernels' float32.
+_RANGE = {"low": 1e-30, "high": 1e30}
 
 
 class TokenStats(NamedTuple):
@@ -61,22 +65,24 @@ def token_log_probs(
         token_ids: [...] int64 or int32, in [0, V). On the CPU another id is an IndexError. On CUDA,
             where checking would stall the host, its log-prob is NaN and nothing is read out of
             bounds; TRITON_DEBUG=1 makes it stop the kernel.
-        temperature: Divides the logits, after the softcap.
+        temperature: Divides the logits, after the softcap; in [1e-30, 1e30].
         mask: [...] bool or uint8. Rows where it is 0 are not read: they may hold NaN and any token
             id, give 0 and get gradient 0. Prompt and tool tokens then cost nothing.
-        softcap: The bound that the model puts on its logits, or None.
+        softcap: The bound that the model puts on its logits, in [1e-30, 1e30], or None.
         entropy: Also give entropies.
         self_certainty: Also give self-certainties.
         inplace_backward: Write the gradient over the logits instead of into a fresh tensor, which
             saves its memory and the time to get it. After the backward pass the logits hold their
-            gradient, a leaf's values too, so nothing else may need them: autograd raises an error
-            for an operation that saved them, and for a second backward pass. Slice with `mask`
+            gradient, so nothing else may need them: autograd raises an error for an operation that
+            saved them, and for a second backward pass. A leaf is no exception: its `.grad` is its
+            own memory, its values are gone, and an optimizer must not step it. Slice with `mask`
             rather than with `logits[:, :-1]`, whose own backward pass copies. Code that is being
             compiled with `torch.compile` gets a fresh tensor, whose memory the compiler plans.
 
     Returns:
         `TokenStats` of [...] float32 tensors. Gradients flow from all of them; rows whose gradients
-        are all 0 are not read in the backward pass.
+        are all 0 are not read in the backward pass. They are first-order and of reverse mode only:
+        a second derivative and a forward-mode tangent are errors.
 
     Self-certainty: Kang et al., "Scalable Best-of-N Selection for Large Language Models via
     Self-Certainty", 2025. Specification: `fastrl.reference.log_probs.token_log_probs`.
@@ -96,17 +102,19 @@ def token_log_probs(
     arguments.array("token_ids", token_ids, rows, _dispatch.INTEGERS, framework="torch")
     if mask is not None:
         arguments.array("mask", mask, rows, _dispatch.MASKS, framework="torch")
-    temperature = arguments.number("temperature", temperature, low=0.0, exclusive_low=True)
+    temperature = arguments.number("temperature", temperature, **_RANGE)
     if softcap is not None:
-        softcap = arguments.number("softcap", softcap, low=0.0, exclusive_low=True)
-    inplace_backward = inplace_backward and not torch.compiler.is_compiling()
-    if inplace_backward and not _writable(logits):
-        raise arguments.error(
-            "logits",
-            "not overlap itself in memory with inplace_backward=True",
-            f"strides {list(logits.stride())}",
-            hint="pass inplace_backward=False",
-        )
+        softcap = arguments.number("softcap", softcap, **_RANGE)
+    entropy = arguments.flag("entropy", entropy)
+    self_certainty = arguments.flag("self_certainty", self_certainty)
+    inplace_backward = arguments.flag("inplace_backward", inplace_backward)
+    if not torch.compiler.is_compiling():
+        if forward_ad.unpack_dual(logits).tangent is not None:
+            raise arguments.error(
+                "logits", "be differentiated in reverse mode", "a tangent", kind=RuntimeError
+            )
+        if inplace_backward:
+            _check_writable(arguments, logits)
 
     log_probs, entropies, self_certainties, _, _ = _forward(
         logits,
@@ -114,9 +122,9 @@ def token_log_probs(
         mask,
         temperature,
         softcap,
-        bool(entropy),
-        bool(self_certainty),
-        inplace_backward,
+        entropy,
+        self_certainty,
+        inplace_backward and not torch.compiler.is_compiling(),
     )
     return TokenStats(
         log_probs, entropies if entropy else None, self_certainties if self_certainty else None
@@ -139,15 +147,25 @@ def _layout(tensor: Tensor) -> tuple[int, int, int] | None:
     return inner[0], outer[1], inner[1]
 
 
-def _writable(logits: Tensor) -> bool:
-    """True where every element has an address of its own, and two strides walk the rows."""
+def _check_writable(arguments: _dispatch.Arguments, logits: Tensor) -> None:
+    """Every element must have an address of its own, and two strides must walk the rows."""
+
+    def error(expected: str) -> Exception:
+        return arguments.error(
+            "logits",
+            f"{expected} with inplace_backward=True",
+            f"strides {list(logits.stride())}",
+            hint="pass inplace_backward=False",
+        )
+
     extent = 1
     dimensions = sorted(zip(logits.stride(), logits.shape, strict=True))
     for stride, size in dimensions:
         if size > 1 and stride < extent:
-            return False
+            raise error("not overlap or interleave with itself in memory")
         extent += (size - 1) * stride
-    return _layout(logits) is not None
+    if _layout(logits) is None:
+        raise error("have leading dimensions that merge into two")
 
 
 def _flat(tensor: Tensor | None) -> Tensor | None:
@@ -373,6 +391,19 @@ def _(
     return torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
 
 
+def _refuse_second_derivative(ctx: Any, *gradients: Tensor | None) -> None:
+    raise _dispatch.argument_error(
+        _FUNCTION,
+        "logits",
+        "be differentiated only once",
+        "a second derivative",
+        kind=RuntimeError,
+    )
+
+
+_backward_fresh.register_autograd(_refuse_second_derivative)
+
+
 @torch.library.custom_op("fastrl::token_log_probs_backward_", mutates_args=("logits",))
 def _backward_inplace(
     grad_log_probs: Tensor | None,
@@ -429,6 +460,10 @@ def _backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     logits, *saved = ctx.saved_tensors
     nothing = (None,) * 7
     if ctx.inplace_backward:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                f"{_FUNCTION}: `inplace_backward` must be False with create_graph=True, got True"
+            )
         ctx.spent = True
         _backward_inplace(*gradients[:3], logits, *saved, *ctx.options)
         return logits.detach(), *nothing
