@@ -1,5 +1,6 @@
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ torch = pytest.importorskip("torch")
 import fastrl  # noqa: E402
 from fastrl import token_log_probs  # noqa: E402
 from fastrl.reference import log_probs as reference  # noqa: E402
+from torch._dynamo.testing import CompileCounterWithBackend  # noqa: E402
+from torch._subclasses import FakeTensorMode  # noqa: E402
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 ALL = {"entropy": True, "self_certainty": True}
@@ -140,6 +143,25 @@ def test_token_log_probs_options(cpu_backend, dtype, softcap, temperature):
     check(*make((3, 83), dtype), temperature=temperature, softcap=softcap)
 
 
+@pytest.mark.parametrize("value", [1e-30, 1e30])
+@pytest.mark.parametrize("name", ["temperature", "softcap"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_token_log_probs_at_the_ends_of_its_options(cpu_backend, name, value):
+    logits, ids, gradients = make((3, 113))
+    options = {name: value}
+    x = logits.clone().requires_grad_()
+    stats = token_log_probs(x, ids, **ALL, **options)
+    wanted = reference.token_log_probs(logits, ids, **options)
+    for actual, want, plain in zip(stats, wanted, naive(logits, ids, **options), strict=True):
+        # Self-certainty is 0 here but for rounding, or of the size of 1 / temperature.
+        error = np.abs(as_float64(actual) - as_float64(want)).max()
+        assert error <= 1e-6 * (1 + np.abs(as_float64(want)).max())
+        assert torch.isfinite(plain).all()
+    torch.autograd.backward(stats, list(gradients))
+    want = reference.token_log_probs_gradient(logits, ids, *gradients, **options)
+    assert_close(x.grad, want, naive(logits, ids, gradients, **options), what="gradient")
+
+
 @pytest.mark.parametrize("scale", [1e-3, 50.0, 1e4])
 @pytest.mark.parametrize("offset", [-3000.0, 0.0, 3000.0])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -200,14 +222,25 @@ def test_a_uniform_distribution_has_entropy_log_v_and_no_self_certainty(cpu_back
     assert stats.self_certainties.abs().max() <= 1e-6
 
 
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "softcap": 2.0}])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_vocabulary_of_one_token_leaves_nothing_to_learn(cpu_backend):
-    logits, ids, gradients = make((3, 1))
+def test_a_vocabulary_of_one_token_leaves_nothing_to_learn(cpu_backend, dtype, options):
+    logits, ids, gradients = make((20, 1), dtype)
     x = logits.requires_grad_()
-    stats = token_log_probs(x, ids, **ALL)
+    stats = token_log_probs(x, ids, **ALL, **options)
     assert all((output == 0).all() for output in stats)
     torch.autograd.backward(stats, list(gradients))
-    assert_close(gradients[0, :, None] + x.grad, gradients[0, :, None])
+    assert (x.grad == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_vocabulary_of_one_token_without_a_distribution_is_nan(cpu_backend):
+    x = torch.tensor([[1.0], [math.nan], [-math.inf]], requires_grad=True)
+    log_probs = token_log_probs(x, torch.zeros(3, dtype=torch.int64)).log_probs
+    log_probs.backward(torch.tensor([2.0, 1.0, 1.0]))
+    assert torch.isnan(log_probs).tolist() == [False, True, True]
+    assert torch.isnan(x.grad[:, 0]).tolist() == [False, True, True]
 
 
 def test_probabilities_sum_to_one_and_gradients_to_zero():
@@ -470,11 +503,56 @@ def test_inplace_backward_is_noticed_by_others_who_need_the_logits():
 def test_inplace_backward_refuses_overlapping_logits(logits, strides):
     ids = torch.zeros(3, dtype=torch.int64)
     message = (
-        "token_log_probs: `logits` must not overlap itself in memory with inplace_backward=True, "
-        f"got strides {strides}; pass inplace_backward=False"
+        "token_log_probs: `logits` must not overlap or interleave with itself in memory with "
+        f"inplace_backward=True, got strides {strides}; pass inplace_backward=False"
     )
     with pytest.raises(ValueError, match=message):
         token_log_probs(logits, ids, inplace_backward=True)
+
+
+def test_inplace_backward_refuses_rows_that_two_strides_cannot_walk():
+    logits = torch.zeros(2, 7, 6, 4)[:, :6:2, ::2]
+    ids = torch.zeros(2, 3, 3, dtype=torch.int64)
+    message = (
+        "token_log_probs: `logits` must have leading dimensions that merge into two with "
+        r"inplace_backward=True, got strides \[168, 48, 8, 1\]; pass inplace_backward=False"
+    )
+    with pytest.raises(ValueError, match=message):
+        token_log_probs(logits, ids, inplace_backward=True)
+
+
+def test_a_second_derivative_is_an_error():
+    logits, ids, _ = make((3, 20))
+    x = logits.requires_grad_()
+    loss = token_log_probs(x, ids).log_probs.square().sum()
+    (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
+    with pytest.raises(
+        RuntimeError,
+        match="token_log_probs: `logits` must be differentiated only once, got a second derivative",
+    ):
+        gradient.sum().backward()
+
+
+def test_inplace_backward_refuses_to_be_part_of_a_graph():
+    logits, ids, _ = make((3, 20))
+    x = logits.clone().requires_grad_()
+    loss = token_log_probs(x, ids, inplace_backward=True).log_probs.square().sum()
+    with pytest.raises(
+        RuntimeError,
+        match="token_log_probs: `inplace_backward` must be False with create_graph=True, got True",
+    ):
+        torch.autograd.grad(loss, x, create_graph=True)
+    assert torch.equal(x, logits)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_a_forward_mode_tangent_is_an_error():
+    logits, ids, _ = make((3, 20))
+    with pytest.raises(
+        RuntimeError,
+        match="token_log_probs: `logits` must be differentiated in reverse mode, got a tangent",
+    ):
+        torch.func.jvp(lambda x: token_log_probs(x, ids).log_probs, (logits,), (logits,))
 
 
 # --- the same bits
@@ -547,6 +625,35 @@ def test_token_log_probs_compiles_as_one_graph(inplace):
         function(x, ids, mask).backward()
         gradients.append(x.grad)
     assert_close(gradients[1], as_float64(gradients[0]))
+
+
+@pytest.mark.parametrize(("dynamic", "lengths_to_learn"), [(None, 2), (True, 1)])
+def test_a_new_length_does_not_compile_again(dynamic, lengths_to_learn):
+    def loss(x, ids, mask):
+        stats = token_log_probs(x, ids, mask=mask, entropy=True)
+        return stats.log_probs.sum() + stats.entropies.sum()
+
+    torch.compiler.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(loss, fullgraph=True, backend=counter, dynamic=dynamic)
+    counts = []
+    for length in (5, 9, 17, 33):
+        logits, ids, _ = make((2, length, 11))
+        mask = ids % 3 != 0
+        gradients = []
+        for function in (loss, compiled):
+            x = logits.clone().requires_grad_()
+            function(x, ids, mask).backward()
+            gradients.append(x.grad)
+        assert torch.equal(*gradients)
+        counts.append(counter.frame_count)
+    assert len(set(counts[lengths_to_learn - 1 :])) == 1, counts
+
+
+def test_token_log_probs_of_fake_tensors_has_shapes_only():
+    with FakeTensorMode():
+        stats = token_log_probs(torch.zeros(2, 3, 5), torch.zeros(2, 3, dtype=torch.int64))
+    assert stats.log_probs.shape == (2, 3)
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -685,9 +792,9 @@ X, IDS = torch.zeros(2, 3, 5), torch.zeros(2, 3, dtype=torch.int64)
             (
                 lambda value=value: token_log_probs(X, IDS, temperature=value),
                 ValueError,
-                f"`temperature` must be finite and greater than 0, got {value}",
+                rf"`temperature` must be in \[1e-30, 1e\+30\], got {re.escape(str(value))}",
             )
-            for value in (0.0, -1.0, math.nan, math.inf)
+            for value in (0.0, -1.0, math.nan, math.inf, 1e39, 1e-45, 1e-46)
         ),
         (
             lambda: token_log_probs(X, IDS, temperature="hot"),
@@ -696,11 +803,19 @@ X, IDS = torch.zeros(2, 3, 5), torch.zeros(2, 3, dtype=torch.int64)
         ),
         *(
             (
+                lambda name=name: token_log_probs(X, IDS, **{name: 1}),
+                TypeError,
+                f"`{name}` must be True or False, got 1",
+            )
+            for name in ("entropy", "self_certainty", "inplace_backward")
+        ),
+        *(
+            (
                 lambda value=value: token_log_probs(X, IDS, softcap=value),
                 ValueError,
-                f"`softcap` must be finite and greater than 0, got {value}",
+                rf"`softcap` must be in \[1e-30, 1e\+30\], got {re.escape(str(value))}",
             )
-            for value in (0.0, math.nan)
+            for value in (0.0, math.nan, 1e39, 1e-45)
         ),
         (
             lambda: token_log_probs(X, IDS + torch.tensor([[0, 0, 0], [0, 5, 0]])),
@@ -721,9 +836,16 @@ def test_token_log_probs_errors(call, kind, message):
 
 @pytest.mark.usefixtures("triton_backend")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_token_outside_the_vocabulary_gives_nan_on_triton():
-    logits, ids, _ = make((3, 20))
-    ids[0], ids[1] = 20, -1
-    log_probs = token_log_probs(logits, ids).log_probs
-    assert torch.isnan(log_probs[:2]).all()
-    assert torch.isfinite(log_probs[2])
+@pytest.mark.parametrize("softcap", [None, 4.0])
+def test_a_token_outside_the_vocabulary_gives_nan_on_triton(softcap):
+    logits, ids, gradients = make((5, 20))
+    ids[0], ids[1], ids[3] = 20, -100, -100
+    logits[1, 7] = -math.inf
+    x = logits.requires_grad_()
+    mask = torch.tensor([1, 1, 1, 0, 1]).bool()
+    stats = token_log_probs(x, ids, mask=mask, softcap=softcap, **ALL)
+    assert torch.isnan(stats.log_probs).tolist() == [True, True, False, False, False]
+    gradients[:, 4] = 0
+    torch.autograd.backward(stats, list(gradients))
+    assert torch.isnan(x.grad[:2]).all()
+    assert torch.isfinite(x.grad[2:]).all()

@@ -106,6 +106,10 @@ def test_number_of_threads_in_the_environment_is_checked(threads):
 def test_number_of_threads_is_checked():
     with pytest.raises(ValueError, match="set_num_threads: `n` must be from 1 to 1024, got 0"):
         fastrl.set_num_threads(0)
+    with pytest.raises(TypeError, match="set_num_threads: `n` must be an integer, got float"):
+        fastrl.set_num_threads(1.5)
+    with pytest.raises(ValueError, match="set_num_threads: `n` must be from 1 to 1024, got 1180"):
+        fastrl.set_num_threads(2**70)
 
 
 def test_instruction_set_in_the_environment_is_checked():

@@ -15,7 +15,7 @@ from fastrl import _core, _dispatch
 _FUNCTION = "token_log_probs"
 
 # Of temperature and softcap: they and their inverses stay normal numbers in the kernels' float32.
-_RANGE = {"low": 1e-30, "high": 1e30}
+_LEAST, _MOST = 1e-30, 1e30
 
 
 class TokenStats(NamedTuple):
@@ -102,14 +102,14 @@ def token_log_probs(
     arguments.array("token_ids", token_ids, rows, _dispatch.INTEGERS, framework="torch")
     if mask is not None:
         arguments.array("mask", mask, rows, _dispatch.MASKS, framework="torch")
-    temperature = arguments.number("temperature", temperature, **_RANGE)
+    temperature = arguments.number("temperature", temperature, low=_LEAST, high=_MOST)
     if softcap is not None:
-        softcap = arguments.number("softcap", softcap, **_RANGE)
+        softcap = arguments.number("softcap", softcap, low=_LEAST, high=_MOST)
     entropy = arguments.flag("entropy", entropy)
     self_certainty = arguments.flag("self_certainty", self_certainty)
     inplace_backward = arguments.flag("inplace_backward", inplace_backward)
     if not torch.compiler.is_compiling():
-        if forward_ad.unpack_dual(logits).tangent is not None:
+        if forward_ad.unpack_dual(logits).tangent is not None:  # type: ignore[no-untyped-call]
             raise arguments.error(
                 "logits", "be differentiated in reverse mode", "a tangent", kind=RuntimeError
             )
