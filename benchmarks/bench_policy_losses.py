@@ -11,7 +11,8 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from fastrl.policy_losses import PRESETS, policy_loss
+from fastrl.policy_loss_specs import PRESETS
+from fastrl.policy_losses import policy_loss
 from fastrl.reference import policy_losses as reference
 from harness import Provider, measure, parse, report
 from tolerance import as_float64, assert_close

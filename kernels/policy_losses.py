@@ -183,13 +183,14 @@ def policy_loss_fwd_kernel(
         weight = tl.load(inverse_counts_ptr + sequence, mask=keep, other=0.0)
 
     log_prob = tl.load(log_probs_ptr + tokens, mask=keep, other=0.0)
-    log_ratio = tl.zeros_like(log_prob)
+    log_ratio = log_prob - log_prob  # 0, or NaN where log π is not finite
+    one = tl.exp(log_ratio)
     if old_log_probs_ptr is not None:
         log_ratio = log_prob - tl.load(old_log_probs_ptr + tokens, mask=keep, other=0.0)
     old_ratio = tl.exp(log_ratio)
     ratio = old_ratio
     if RATIO == "none":
-        ratio = tl.full([BLOCK], 1.0, tl.float32)
+        ratio = one
     policy_loss, gradient, clipped_low, clipped_high = surrogate(
         SURROGATE, log_prob, ratio, advantage, clip_low, clip_high, opmd_tau
     )
@@ -250,7 +251,9 @@ def policy_loss_finish_kernel(
     divisor *= denominator
     if normalizer_ptr is not None:
         divisor *= tl.load(normalizer_ptr).to(tl.float64)
-    scale = tl.where(divisor > 0.0, 1.0 / tl.where(divisor > 0.0, divisor, 1.0), 0.0)
+    valid = (divisor > 0.0) & (divisor < float("inf"))
+    scale = tl.where(valid, 1.0 / tl.where(valid, divisor, 1.0), float("nan"))
+    scale = tl.where(num_tokens == 0.0, 0.0, scale)
     values = tl.where(rows <= POLICY_LOSS, totals * scale, totals / tl.maximum(num_tokens, 1.0))
     values = tl.where(rows == TOKENS, totals, values).to(tl.float32)
     tl.store(statistics_ptr + rows, values, mask=rows < NUM_STATISTICS)

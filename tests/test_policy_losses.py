@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 import fastrl
 import torch
 from fastrl import PolicyLossSpec, _core, policy_loss
-from fastrl.policy_losses import PRESETS
+from fastrl.policy_loss_specs import PRESETS, spec_of
 from fastrl.reference import policy_losses as reference
 from tolerance import assert_close
 
@@ -301,6 +301,52 @@ def test_masked_tokens_are_not_read_and_have_no_gradient(cpu_backend):
         assert (a[~batch["mask"]] == 0).all()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("surrogate", NAIVE_SURROGATES)
+def test_log_probs_that_are_not_finite_do_not_go_unnoticed(cpu_backend, surrogate, bad):
+    batch = make_batch(LENGTHS)
+    rows, columns = (~batch["mask"]).nonzero(as_tuple=True)
+    batch["log_probs"][rows[0], columns[0]] = bad  # masked: not read
+    row, column = batch["mask"].nonzero()[1].tolist()
+    batch["log_probs"][row, column] = bad
+    without_old = {k: v for k, v in batch.items() if k != "old_log_probs"}
+    for ratio, inputs in (("token", without_old), ("none", without_old), ("none", batch)):
+        spec = make_spec(ratio, surrogate, "none")
+        want = expected(inputs, spec)
+        result, gradient, _ = fused(inputs, spec)
+        assert np.isnan(want.loss)
+        assert torch.isnan(result.loss)
+        assert torch.isnan(result.metrics["policy_loss"])
+        assert torch.isnan(gradient).nonzero().tolist() == [[row, column]]
+        assert np.argwhere(np.isnan(want.log_prob_gradients)).tolist() == [[row, column]]
+
+
+BAD_NORMALIZERS = [np.nan, np.inf, -2.0, 0.0]
+
+
+@pytest.mark.parametrize("aggregation", NAIVE_AGGREGATIONS)
+@pytest.mark.parametrize("bad", BAD_NORMALIZERS)
+def test_a_bad_normalizer_on_the_device_gives_nan(triton_backend, bad, aggregation):
+    spec = make_spec(aggregation=aggregation)
+    batch = make_batch(LENGTHS)
+    result, gradient, grad_entropies = fused(batch, spec, normalizer=torch.tensor(bad))
+    want = expected(batch, spec, normalizer=bad)
+    assert np.isnan(want.loss)
+    assert torch.isnan(result.loss)
+    for values in (gradient, grad_entropies, want.log_prob_gradients, want.entropy_gradients):
+        assert torch.isnan(torch.as_tensor(values)[batch["mask"]]).all()
+    empty = make_batch([0, 0], 3)
+    assert fused(empty, spec, normalizer=torch.tensor(bad))[0].loss == 0
+    assert expected(empty, spec, normalizer=bad).loss == 0
+
+
+@pytest.mark.parametrize("bad", [*BAD_NORMALIZERS, 1e-30])
+def test_a_bad_normalizer_on_the_cpu_is_an_error(bad):
+    batch = make_batch(LENGTHS)
+    with pytest.raises(ValueError, match=r"policy_loss: `normalizer` must be in \[1e-18, 1e\+18"):
+        fused(batch, make_spec(), normalizer=torch.tensor(bad))
+
+
 @pytest.mark.parametrize("as_tensor", [False, True])
 @pytest.mark.parametrize("aggregation", NAIVE_AGGREGATIONS)
 def test_parts_with_a_global_normalizer_add_up_to_the_whole(cpu_backend, aggregation, as_tensor):
@@ -441,6 +487,20 @@ def test_gradients_can_be_taken_twice_and_scale_with_the_loss(cpu_backend):
     torch.testing.assert_close(3 * log_probs.grad, once)
 
 
+def test_second_derivatives_and_forward_mode_are_refused():
+    batch = make_batch([5, 3])
+
+    def loss(log_probs):
+        return policy_loss(log_probs, batch["advantages"], batch["mask"]).loss
+
+    log_probs = batch["log_probs"]
+    leaf = log_probs.clone().requires_grad_()
+    with pytest.raises(RuntimeError, match="policy_loss: second derivatives are not implemented"):
+        torch.autograd.grad(loss(leaf), leaf, create_graph=True)
+    with pytest.raises(RuntimeError, match="policy_loss: forward-mode derivatives are not impl"):
+        torch.func.jvp(loss, (log_probs,), (log_probs,))
+
+
 def test_without_gradients_none_are_kept():
     batch = make_batch([5, 3])
     log_probs = batch["log_probs"].clone().requires_grad_()
@@ -477,12 +537,23 @@ def test_policy_loss_compiles_into_one_graph():
             assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
+def test_a_spec_can_be_made_while_compiling():
+    batch = make_batch([4, 2])
+
+    def step(log_probs):
+        spec = replace(PolicyLossSpec(clip_low=0.1), aggregation="seq_mean_token_mean")
+        return policy_loss(log_probs, batch["advantages"], batch["mask"], spec=spec).loss
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(batch["log_probs"]), step(batch["log_probs"]))
+
+
 def test_policy_loss_is_a_well_formed_operator():
     batch = make_batch([4, 2])
     spec = make_spec()
     arguments = [batch["log_probs"].requires_grad_(), batch["advantages"], batch["mask"]]
     arguments += [batch[name] for name in TOKEN_INPUTS[:3]]
-    arguments += [batch["entropies"].requires_grad_(), None, None, None, spec._text, True]
+    arguments += [batch["entropies"].requires_grad_(), None, None, None, spec.text, True]
     torch.library.opcheck(torch.ops.fastrl.policy_loss.default, tuple(arguments))
 
 
@@ -546,18 +617,38 @@ def test_presets():
         ({"aggregation": "mean"}, ValueError, "`aggregation` must be one of 'token_mean', "),
         ({"clip_low": 1.5}, ValueError, r"`clip_low` must be in \[0, 1\], got 1.5"),
         ({"clip_low": float("nan")}, ValueError, r"`clip_low` must be in \[0, 1\], got nan"),
-        ({"clip_high": -0.1}, ValueError, "`clip_high` must be finite and at least 0, got -0.1"),
-        ({"opmd_tau": -1.0}, ValueError, "`opmd_tau` must be finite and at least 0, got -1.0"),
+        ({"clip_high": -0.1}, ValueError, r"`clip_high` must be in \[0, 1e\+18\], got -0.1"),
+        ({"opmd_tau": -1.0}, ValueError, r"`opmd_tau` must be in \[0, 1e\+18\], got -1.0"),
         ({"kl_coef": "big", "kl": "k3"}, TypeError, "`kl_coef` must be a number, got str"),
         ({"kl_coef": 0.1}, ValueError, "`kl_coef` must be 0 where `kl` is 'none', got 0.1; choose"),
-        ({"entropy_coef": float("inf")}, ValueError, "`entropy_coef` must be finite, got inf"),
-        ({"max_length": 0}, ValueError, "`max_length` must be at least 1, got 0"),
+        ({"entropy_coef": np.inf}, ValueError, r"`entropy_coef` must be in \[-1e\+18, .*, got inf"),
+        (
+            {"entropy_coef": -1e39},
+            ValueError,
+            r"`entropy_coef` must be in \[-1e\+18, 1e\+18\], got",
+        ),
+        ({"max_length": 0}, ValueError, "`max_length` must be from 1 to 2147483647, got 0"),
         ({"max_length": 2.5}, TypeError, "`max_length` must be an integer, got float"),
     ],
 )
 def test_spec_rejects(changes, kind, message):
     with pytest.raises(kind, match=message):
         PolicyLossSpec(**changes)
+
+
+def test_a_spec_holds_python_values():
+    spec = PolicyLossSpec(
+        surrogate=np.str_("ppo"),
+        clip_low=np.float32(0.25),
+        clip_high=1,
+        entropy_coef=np.float64(0.5),
+        max_length=np.int64(8),
+    )
+    assert spec == PolicyLossSpec(clip_low=0.25, clip_high=1.0, entropy_coef=0.5, max_length=8)
+    types = {name: type(getattr(spec, name)) for name in ("surrogate", "clip_low", "max_length")}
+    assert types == {"surrogate": str, "clip_low": float, "max_length": int}
+    assert type(spec.clip_high) is type(spec.entropy_coef) is float
+    assert spec_of(spec.text) == spec
 
 
 def _cut(ends):
@@ -597,7 +688,9 @@ def _cut(ends):
         (lambda b: {"spec": "dr_grpo"}, ValueError,
          "`spec` must set max_length for aggregation='seq_mean_token_sum_norm', got None; use"),
         (lambda b: {"normalizer": 0.0}, ValueError,
-         "`normalizer` must be finite and greater than 0, got 0"),
+         r"`normalizer` must be in \[1e-18, 1e\+18\], got 0"),
+        (lambda b: {"normalizer": 1e-320}, ValueError,
+         r"policy_loss: `normalizer` must be in \[1e-18, 1e\+18\], got 1e-320"),
         (lambda b: {"normalizer": torch.ones(2)}, ValueError,
          r"`normalizer` must have shape \[\], got \[2\]"),
         (lambda b: {"cu_seqlens": torch.tensor([0, 4], dtype=torch.int32)}, ValueError,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -69,7 +70,13 @@ FASTRL_INLINE void load_block(const PolicyLossInputs& in, std::int64_t begin, st
   std::fill(block.keep + count, block.keep + kBlock, 0.0f);
   const auto at = [begin](const float* x) { return x == nullptr ? nullptr : x + begin; };
   load(at(in.log_probs), block.keep, count, block.log_prob);
-  load_log_ratio(at(in.old_log_probs), block, count, block.log_ratio);
+  if (in.old_log_probs == nullptr) {  // π itself: 0, or NaN where log π is not finite
+    for (std::int64_t k = 0; k < kBlock; ++k) {
+      block.log_ratio[k] = block.log_prob[k] - block.log_prob[k];
+    }
+  } else {
+    load_log_ratio(at(in.old_log_probs), block, count, block.log_ratio);
+  }
   load_log_ratio(at(in.ref_log_probs), block, count, block.ref_log_ratio);
   load(in.advantages_per_token ? at(in.advantages) : block.advantage, block.keep, count,
        block.advantage);
@@ -93,8 +100,9 @@ FASTRL_INLINE void evaluate_block(Block& block, const PolicyLossParameters& opti
     const float keep = block.keep[k];
     const float weight = block.weight[k];
     const Exponential ratio = exponential(block.log_ratio[k]);
-    const Token token{block.log_prob[k], kRatios[R].importance ? ratio.value : 1.0f,
-                      block.advantage[k]};
+    const float log_prob = block.log_prob[k];
+    const float one = 1.0f + (log_prob - log_prob);  // NaN where log π is not finite
+    const Token token{log_prob, kRatios[R].importance ? ratio.value : one, block.advantage[k]};
     const SurrogateTerm surrogate = kSurrogates[S].term(token, parameters);
     const KlTerm kl = kKlEstimators[K].term(block.ref_log_ratio[k]);
     const float total =
@@ -267,7 +275,10 @@ void finish(const std::vector<Sums>& chunks, const PolicyLossOptions& options,
   }
   const double tokens = sums[kTokens];
   const double denominator = options.denominator * (options.count_tokens ? tokens : 1.0);
-  const double scale = denominator > 0.0 ? 1.0 / denominator : 0.0;
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const bool valid = denominator > 0.0 && denominator < kInfinity;
+  double scale = valid ? 1.0 / denominator : std::numeric_limits<double>::quiet_NaN();
+  if (tokens == 0.0) scale = 0.0;
   *outputs.scale = static_cast<float>(scale);
   for (std::size_t i = 0; i < kNum; ++i) {
     const double mean = sums[i] / std::max(tokens, 1.0);

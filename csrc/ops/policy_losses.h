@@ -63,7 +63,7 @@ enum PolicyLossStatistic : int {
 struct PolicyLossOutputs {
   float* loss;                // [1]
   float* statistics;          // [kNumPolicyLossStatistics]
-  float* scale;               // [1], 1 / denominator, or 0 for a denominator of 0
+  float* scale;               // [1], 1 / denominator; 0 without tokens, NaN for 1 / 0, 1 / ∞, …
   float* log_prob_gradients;  // [N] or null; times `scale` they are the loss's gradients
   float* entropy_gradients;   // [N] or null, likewise
 };

@@ -16,7 +16,7 @@ _HOMES: dict[str, str] = {
     "pivot_mask": "credit",
     "positive_amplification": "advantages",
     "PolicyLoss": "policy_losses",
-    "PolicyLossSpec": "policy_losses",
+    "PolicyLossSpec": "policy_loss_specs",
     "TokenStats": "log_probs",
     "make_vec": "envs",
     "policy_loss": "policy_losses",

@@ -1,124 +1,20 @@
 """Policy-gradient losses over tokens: one fused pass with closed-form gradients."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from fastrl import _core
 from fastrl._dispatch import MASKS, Arguments, address, backend, on_device_of
-
-# name: (every token weighs 1 / tokens of its sequence, what the weighted sum is divided by)
-_AGGREGATIONS = {
-    "token_mean": (False, "tokens"),
-    "seq_mean_token_mean": (True, "sequences"),
-    "seq_mean_token_sum": (False, "sequences"),
-    "seq_mean_token_sum_norm": (False, "sequences * max_length"),
-    "token_sum": (False, "one"),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyLossSpec:
-    """A policy loss as a product of independent choices; change one with `dataclasses.replace`.
-
-    A token t of a sequence has A its advantage, r its ratio, sg stop-gradient, and
-
-        ℓ_t = surrogate_t + kl_coef · kl_t − entropy_coef · entropy_t
-
-    Attributes:
-        ratio: "token": r = π / π_old; without `old_log_probs` it is 1, with a gradient.
-            "none": r = 1 with the gradient of log π, whatever the sampler was.
-        surrogate: "ppo": −min(r A, clip(r, 1 − clip_low, 1 + clip_high) A).
-            "reinforce": −sg(r) A log π.
-            "opmd": −sg(r) A log π / (1 + opmd_tau), online policy mirror descent.
-            "cispo": −sg(min(r, 1 + clip_high)) A log π. TRL's epsilon_high is 1 + clip_high.
-        clip_low: Distance of the lower clip from 1, in [0, 1].
-        clip_high: Distance of the upper clip from 1.
-        opmd_tau: Strength τ of OPMD's regularizer.
-        kl: Estimator of KL(π || π_ref) from d = log π − log π_ref, added to every token's loss:
-            "none", "k1" (d), "k2" (d² / 2) or "k3" (exp(−d) + d − 1).
-        kl_coef: Its coefficient. 0 with an estimator only reports the metric.
-        entropy_coef: Coefficient of the entropy bonus.
-        aggregation: How n_i tokens of B sequences become one number; N = Σ n_i counts unmasked
-            tokens. Sequences without any count in B (pass the number that you want as
-            `normalizer` for another rule); a denominator of 0 gives the loss 0.
-            "token_mean": Σ ℓ / N.
-            "seq_mean_token_mean": Σ_i (Σ_t ℓ / n_i) / B.
-            "seq_mean_token_sum": Σ ℓ / B.
-            "seq_mean_token_sum_norm": Σ ℓ / (B · max_length).
-            "token_sum": Σ ℓ.
-        max_length: The constant of "seq_mean_token_sum_norm": the most tokens a response can have.
-    """
-
-    ratio: str = "token"
-    surrogate: str = "ppo"
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    opmd_tau: float = 1.0
-    kl: str = "none"
-    kl_coef: float = 0.0
-    entropy_coef: float = 0.0
-    aggregation: str = "token_mean"
-    max_length: int | None = None
-
-    def __post_init__(self) -> None:
-        check = Arguments("PolicyLossSpec")
-        check.choice("ratio", self.ratio, _core.policy_loss_ratios())
-        check.choice("surrogate", self.surrogate, _core.policy_loss_surrogates())
-        check.choice("kl", self.kl, _core.policy_loss_kl_estimators())
-        check.choice("aggregation", self.aggregation, tuple(_AGGREGATIONS))
-        check.number("clip_low", self.clip_low, low=0.0, high=1.0)
-        check.number("clip_high", self.clip_high, low=0.0)
-        check.number("opmd_tau", self.opmd_tau, low=0.0)
-        check.number("kl_coef", self.kl_coef, low=0.0)
-        check.number("entropy_coef", self.entropy_coef)
-        if self.max_length is not None:
-            check.integer("max_length", self.max_length, low=1)
-        if self.kl == "none" and self.kl_coef != 0.0:
-            raise check.error(
-                "kl_coef", "be 0 where `kl` is 'none'", self.kl_coef, hint="choose kl='k3'"
-            )
-        _ = self._text  # now rather than inside of torch.compile
-
-    @cached_property
-    def _text(self) -> str:
-        """Everything, as one argument of the operator: torch pays for each one at every call."""
-        return json.dumps(asdict(self))
-
-
-@lru_cache(maxsize=256)
-def _spec_of(text: str) -> PolicyLossSpec:
-    return PolicyLossSpec(**json.loads(text))
-
-
-_GRPO = PolicyLossSpec(aggregation="seq_mean_token_mean")
-_OPMD = PolicyLossSpec(ratio="none", surrogate="opmd")
-
-PRESETS: Mapping[str, PolicyLossSpec] = MappingProxyType(
-    {
-        # The first four are TRL's loss types of the same names. Where TRL counts over all
-        # processes (dapo), pass that count as `normalizer`.
-        "grpo": _GRPO,
-        "bnpo": PolicyLossSpec(),
-        "dapo": PolicyLossSpec(clip_high=0.28),
-        "dr_grpo": PolicyLossSpec(aggregation="seq_mean_token_sum_norm"),
-        "reinforce": PolicyLossSpec(ratio="none", surrogate="reinforce"),
-        "opmd": _OPMD,
-        # R³L's released objective without its KL of 0.001, which costs a reference model.
-        "r3l": _OPMD,
-        "r3l:code": PolicyLossSpec(ratio="none", surrogate="opmd", kl="k2", kl_coef=0.001),
-        "r3l:paper": PolicyLossSpec(
-            ratio="none", surrogate="reinforce", aggregation="seq_mean_token_mean"
-        ),
-    }
+from fastrl.policy_loss_specs import (
+    AGGREGATIONS,
+    LARGEST_NUMBER,
+    PRESETS,
+    PolicyLossSpec,
+    spec_of,
 )
-"""Specs by name. Dr. GRPO still needs its constant: `replace(PRESETS["dr_grpo"], max_length=…)`."""
 
 
 class PolicyLoss(NamedTuple):
@@ -161,8 +57,10 @@ def policy_loss(
 
     The formulas are `PolicyLossSpec`'s. Forward and gradient are one pass over the tokens; sums are
     float64 on the CPU and bitwise repeatable on every device. Masked tokens are not read: they may
-    hold NaN, and their gradient is exactly 0. Nothing waits for the device. Gradients are
-    first-order, in `log_probs` and `entropies`; everything else is a constant.
+    hold NaN, and their gradient is exactly 0. Unmasked log-probs that are not finite make the loss NaN
+    wherever the ratio is 1. Nothing waits for the device. Gradients are first-order and in reverse
+    mode, in `log_probs` and `entropies` (backward with create_graph=True and forward-mode tangents
+    are RuntimeErrors); everything else is a constant.
 
     Args:
         log_probs: [B, L] or [N] float32, log π of the tokens under the current policy.
@@ -182,6 +80,9 @@ def policy_loss(
         normalizer: The tokens (token_mean) or sequences (seq_mean_…) of the whole batch, where
             this call sees a part of it: a number or a 0-dim tensor on the same device. The losses
             of the parts then add up to the loss of the whole. For token_sum a divisor, else 1.
+            From 1e-18 to 1e18; as a tensor 0 too, where the mask is empty. A CUDA tensor's value
+            is not checked: one that is not positive and finite makes the loss and its gradients
+            NaN unless the mask is empty.
 
     Returns:
         The loss and its metrics.
@@ -211,6 +112,7 @@ def policy_loss(
             check.array(name, values, shape, ("float32",))
     _check_needs(check, spec, ref_log_probs, entropies)
     divisor, normalizer_tensor = _check_normalizer(check, normalizer)
+    _check_reverse_mode(log_probs, entropies)
 
     gradients = torch.is_grad_enabled() and (
         log_probs.requires_grad or (entropies is not None and entropies.requires_grad)
@@ -226,7 +128,7 @@ def policy_loss(
         cu_seqlens,
         normalizer_tensor,
         divisor,
-        spec._text,
+        spec.text,
         gradients,
     )
     names = {
@@ -241,7 +143,7 @@ def policy_loss(
         "kl_to_ref": spec.kl != "none",
         "entropy": entropies is not None,
     }
-    values = statistics.detach()[1:].unbind()  # the first is the loss
+    values = statistics[1:].unbind()  # the first is the loss
     return PolicyLoss(
         loss,
         {name: value for (name, given), value in zip(names.items(), values, strict=True) if given},
@@ -310,7 +212,22 @@ def _check_normalizer(
         return None, normalizer.detach().float()
     if normalizer is None:
         return None, None
-    return check.number("normalizer", normalizer, low=0.0, exclusive_low=True), None
+    return _check_divisor(check, normalizer), None
+
+
+def _check_divisor(check: Arguments, normalizer: float) -> float:
+    return check.number("normalizer", normalizer, low=1.0 / LARGEST_NUMBER, high=LARGEST_NUMBER)
+
+
+def _check_reverse_mode(*inputs: Tensor | None) -> None:
+    """A custom operator has no forward-mode rule: torch would take its tangent for zero."""
+    if torch.compiler.is_compiling():
+        return
+    for tensor in inputs:
+        if tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None:
+            raise RuntimeError(
+                "policy_loss: forward-mode derivatives are not implemented; use reverse mode"
+            )
 
 
 @torch.library.custom_op("fastrl::policy_loss", mutates_args=())
@@ -329,11 +246,11 @@ def _policy_loss(
     gradients: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The loss, the statistics, 1 / denominator, and the gradients that it still multiplies."""
-    spec = _spec_of(spec_text)
+    spec = spec_of(spec_text)
     outputs = _allocate(log_probs, entropies, spec, gradients)
     loss, statistics, scale, grad_log_probs, grad_entropies = outputs
     num_sequences = _num_sequences(log_probs, cu_seqlens)
-    mean_over_sequence, counted = _AGGREGATIONS[spec.aggregation]
+    mean_over_sequence, counted = AGGREGATIONS[spec.aggregation]
     given = normalizer is not None or normalizer_tensor is not None
     denominator = 1.0 if normalizer is None else normalizer
     if counted.startswith("sequences") and not given:
@@ -388,7 +305,10 @@ def _policy_loss(
             )
         return outputs
     if normalizer_tensor is not None:
-        denominator *= float(normalizer_tensor)
+        value = float(normalizer_tensor)
+        if value != 0.0 or mask.any():  # the whole of a distributed batch may be empty
+            _check_divisor(Arguments("policy_loss"), value)
+        denominator *= value
     addresses: dict[str, Any] = {name: address(tensor) for name, tensor in inputs.items()}
     _core.policy_loss(
         **addresses,
@@ -424,16 +344,22 @@ def _allocate(
 @_policy_loss.register_fake
 def _(log_probs: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     *_, entropies, _, _, _, spec_text, gradients = rest
-    return _allocate(log_probs, entropies, _spec_of(spec_text), gradients)
+    return _allocate(log_probs, entropies, spec_of(spec_text), gradients)
 
 
 def _setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-    _, _, *kept = output
-    ctx.save_for_backward(*kept)
-    ctx.entropies_matter = _spec_of(inputs[10]).entropy_coef != 0.0
+    _, *others = output
+    ctx.mark_non_differentiable(*others)
+    ctx.save_for_backward(*others[1:])
+    ctx.entropies_matter = spec_of(inputs[10]).entropy_coef != 0.0
 
 
 def _backward(ctx: Any, grad_loss: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    if torch.is_grad_enabled():  # create_graph=True: the curvature would be missing unnoticed
+        raise RuntimeError(
+            "policy_loss: second derivatives are not implemented; differentiate without "
+            "create_graph=True"
+        )
     scale, grad_log_probs, grad_entropies = ctx.saved_tensors
     factor = grad_loss * scale
     gradients: list[Tensor | None] = [None] * 12

@@ -115,6 +115,39 @@ TEST(policy_loss_of_three_tokens) {
   CHECK((batch.entropy_gradients == std::vector<float>{-0.5f, -0.5f, 0.0f, Batch::kGuard}));
 }
 
+TEST(policy_loss_shows_a_log_prob_that_is_not_finite) {
+  for (const float bad : {std::nanf(""), -std::numeric_limits<float>::infinity()}) {
+    for (const char* ratio : {"token", "none"}) {
+      Batch batch(300, 1);
+      batch.inputs.old_log_probs = nullptr;
+      batch.options.ratio = ratio;
+      batch.log_probs[0] = bad;  // masked
+      batch.run();
+      CHECK(std::isfinite(batch.loss));
+      batch.log_probs[1] = bad;
+      batch.run();
+      CHECK(std::isnan(batch.loss));
+      CHECK(std::isnan(batch.log_prob_gradients[1]));
+      CHECK(batch.log_prob_gradients[0] == 0.0f);
+      CHECK(std::isfinite(batch.log_prob_gradients[2]));
+    }
+  }
+}
+
+TEST(policy_loss_with_a_bad_denominator_is_nan_unless_there_are_no_tokens) {
+  for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity(), 0.0, -1.0}) {
+    Batch batch(10, 2);
+    batch.options.denominator = bad;
+    batch.run();
+    CHECK(std::isnan(batch.loss));
+    CHECK(std::isnan(batch.scale));
+    batch.mask.assign(10, 0);
+    batch.run();
+    CHECK(batch.loss == 0.0f);
+    CHECK(batch.scale == 0.0f);
+  }
+}
+
 TEST(policy_loss_does_not_depend_on_the_number_of_threads) {
   std::vector<std::vector<float>> results;
   for (const int threads : {1, 2, 3, 8}) {

@@ -15,7 +15,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from fastrl._dispatch import argument_error
 from fastrl.log_probs import TokenStats, token_log_probs
-from fastrl.policy_losses import PolicyLossSpec, policy_loss
+from fastrl.policy_loss_specs import PolicyLossSpec
+from fastrl.policy_losses import policy_loss
 
 _AGGREGATIONS = {
     "grpo": "seq_mean_token_mean",

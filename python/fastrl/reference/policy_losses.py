@@ -119,7 +119,8 @@ def policy_loss(
     new = tokens(log_probs, np.zeros(keep.size))
     a = tokens(advantages, new)
     old_ratios = np.exp(new - tokens(old_log_probs, new))
-    ratios = old_ratios if spec.ratio == "token" else np.ones_like(new)
+    # x − x is 0 for finite x and NaN else: a broken log-prob shows even where the ratio is 1.
+    ratios = old_ratios if spec.ratio == "token" else np.exp(new - new)
     losses, gradients, clipped_low, clipped_high = SURROGATES[spec.surrogate](new, ratios, a, spec)
     kl, kl_gradients = KL_ESTIMATORS[spec.kl](new - tokens(ref_log_probs, new))
     entropy = tokens(entropies, np.zeros_like(new))
@@ -134,7 +135,8 @@ def policy_loss(
     denominator = count if normalizer is None else float(normalizer)
     if spec.aggregation == "seq_mean_token_sum_norm":
         denominator *= spec.max_length
-    weights = weights / denominator if denominator > 0 else np.zeros_like(weights)
+    if num_tokens > 0:  # else there is nothing to divide, and the loss is 0
+        weights = weights / (denominator if 0 < denominator < np.inf else np.nan)
 
     def token_mean(values: Floats | Bools) -> float:
         return float((values * keep).sum() / max(num_tokens, 1.0))
