@@ -301,6 +301,7 @@ def test_masked_tokens_are_not_read_and_have_no_gradient(cpu_backend):
         assert (a[~batch["mask"]] == 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # interpreter
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("surrogate", NAIVE_SURROGATES)
 def test_log_probs_that_are_not_finite_do_not_go_unnoticed(cpu_backend, surrogate, bad):
@@ -487,6 +488,7 @@ def test_gradients_can_be_taken_twice_and_scale_with_the_loss(cpu_backend):
     torch.testing.assert_close(3 * log_probs.grad, once)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch.func.jvp
 def test_second_derivatives_and_forward_mode_are_refused():
     batch = make_batch([5, 3])
 

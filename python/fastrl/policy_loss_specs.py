@@ -1,4 +1,4 @@
-"""What a policy loss is made of: `PolicyLossSpec`, a product of independent choices, and presets."""
+"""What a policy loss is: `PolicyLossSpec`, a product of independent choices, and presets."""
 
 from ast import literal_eval
 from collections.abc import Mapping
@@ -110,6 +110,7 @@ class PolicyLossSpec:
 
 @lru_cache(maxsize=256)
 def spec_of(text: str) -> PolicyLossSpec:
+    """The spec that has this `text`."""
     return PolicyLossSpec(**literal_eval(text))
 
 

@@ -57,9 +57,9 @@ def policy_loss(
 
     The formulas are `PolicyLossSpec`'s. Forward and gradient are one pass over the tokens; sums are
     float64 on the CPU and bitwise repeatable on every device. Masked tokens are not read: they may
-    hold NaN, and their gradient is exactly 0. Unmasked log-probs that are not finite make the loss NaN
-    wherever the ratio is 1. Nothing waits for the device. Gradients are first-order and in reverse
-    mode, in `log_probs` and `entropies` (backward with create_graph=True and forward-mode tangents
+    hold NaN, and their gradient is exactly 0. An unmasked NaN makes the loss NaN; so does an
+    infinite log-prob where the ratio is 1. Nothing waits for the device. Gradients are first-order
+    and in reverse mode, in `log_probs` and `entropies` (create_graph=True and forward-mode tangents
     are RuntimeErrors); everything else is a constant.
 
     Args:
@@ -223,8 +223,9 @@ def _check_reverse_mode(*inputs: Tensor | None) -> None:
     """A custom operator has no forward-mode rule: torch would take its tangent for zero."""
     if torch.compiler.is_compiling():
         return
+    unpack: Any = forward_ad.unpack_dual
     for tensor in inputs:
-        if tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None:
+        if tensor is not None and unpack(tensor).tangent is not None:
             raise RuntimeError(
                 "policy_loss: forward-mode derivatives are not implemented; use reverse mode"
             )

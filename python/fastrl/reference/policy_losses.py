@@ -80,6 +80,7 @@ class PolicyLossReference(NamedTuple):
     entropy_gradients: Floats
 
 
+@np.errstate(invalid="ignore")  # ∞ − ∞ is NaN, and is meant to be
 def policy_loss(
     log_probs: npt.ArrayLike,
     advantages: npt.ArrayLike,
