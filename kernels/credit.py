@@ -1,14 +1,16 @@
 """Credit masks over turns, and where a retry leaves its base. One or a few programs per sequence.
 
-Math      loss_mask[t] = action_mask[t] where t ≥ start of the pivot turn, else 0;
-          divergence point = first t with base[t] ≠ retry[t].
-Shapes    tokens are rows of `row_size`, or back to back with int64 `cu_seqlens` [B + 1].
-          turn_starts [B, K] int64, pivot_turns [B] int64, points [B] int32.
+Math      loss_mask[t] = action_mask[t] where t ≥ the pivot token, or the start of the pivot turn,
+          else 0; divergence point = first t with base[t] ≠ retry[t].
+Shapes    tokens are rows of `num_tokens`, or `num_tokens` back to back with int32 `cu_seqlens`
+          [B + 1]. turn_starts [B, K] int64, or None where the pivots are tokens, pivots [B] int64,
+          lengths [B] int64, points [B] int32.
 Cost      mask: 1 B read + 1 B written per token. Divergence: both sequences are read up to the
           block in which they part.
 Numerics  integers only.
-Limits    a pivot that is no turn of its row masks the whole row; nothing is checked, because
-          that would cost a synchronization.
+Limits    nothing is checked, because that would cost a synchronization. A pivot that does not
+          exist masks the whole row; lengths and cu_seqlens are clamped to the tokens that there
+          are, so that wrong ones give wrong results but touch no other memory.
 """
 
 import triton
@@ -19,19 +21,39 @@ _PROGRAMS_PER_SEQUENCE = 8
 
 
 @triton.jit
+def _clamp(value, low, high):
+    return tl.minimum(tl.maximum(value.to(tl.int64), low), high)
+
+
+@triton.jit
+def _span(
+    row, lengths_ptr, cu_seqlens_ptr, num_tokens, PACKED: tl.constexpr, HAS_LENGTHS: tl.constexpr
+):
+    """Where a sequence begins, and how many tokens it has."""
+    if PACKED:
+        begin = _clamp(tl.load(cu_seqlens_ptr + row), 0, num_tokens)
+        length = _clamp(tl.load(cu_seqlens_ptr + row + 1), begin, num_tokens) - begin
+    else:
+        begin = row * num_tokens
+        length = row * 0 + num_tokens
+        if HAS_LENGTHS:
+            length = _clamp(tl.load(lengths_ptr + row), 0, num_tokens)
+    return begin, length
+
+
+@triton.jit
 def pivot_mask_kernel(
-    action_mask_ptr, turn_starts_ptr, pivot_turns_ptr, cu_seqlens_ptr, loss_mask_ptr,
-    row_size, num_turns, PACKED: tl.constexpr, BLOCK: tl.constexpr,
+    action_mask_ptr, turn_starts_ptr, pivots_ptr, cu_seqlens_ptr, loss_mask_ptr,
+    num_tokens, num_turns, PACKED: tl.constexpr, PIVOTS_ARE_TURNS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    begin = row * row_size
-    length = begin * 0 + row_size
-    if PACKED:
-        begin = tl.load(cu_seqlens_ptr + row)
-        length = tl.load(cu_seqlens_ptr + row + 1) - begin
-    pivot = tl.load(pivot_turns_ptr + row)
-    is_turn = (pivot > 0) & (pivot < num_turns)
-    start = tl.load(turn_starts_ptr + row * num_turns + pivot, mask=is_turn, other=-1)
+    begin, length = _span(row, None, cu_seqlens_ptr, num_tokens, PACKED, False)
+    pivot = tl.load(pivots_ptr + row)
+    start = pivot
+    if PIVOTS_ARE_TURNS:
+        is_turn = (pivot > 0) & (pivot < num_turns)
+        start = tl.load(turn_starts_ptr + row * num_turns + pivot, mask=is_turn, other=-1)
     start = tl.where(start < 0, length, start)
     start = tl.where((pivot == 0) | (pivot == -1), 0, start)
 
@@ -45,25 +67,18 @@ def pivot_mask_kernel(
 
 @triton.jit
 def divergence_points_kernel(
-    base_ptr, base_lengths_ptr, base_cu_seqlens_ptr, base_row_size,
-    retry_ptr, retry_lengths_ptr, retry_cu_seqlens_ptr, retry_row_size,
+    base_ptr, base_lengths_ptr, base_cu_seqlens_ptr, base_tokens,
+    retry_ptr, retry_lengths_ptr, retry_cu_seqlens_ptr, retry_tokens,
     points_ptr, PACKED: tl.constexpr, HAS_BASE_LENGTHS: tl.constexpr,
     HAS_RETRY_LENGTHS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    base_begin = row * base_row_size
-    base_length = base_begin * 0 + base_row_size
-    retry_begin = row * retry_row_size
-    retry_length = retry_begin * 0 + retry_row_size
-    if PACKED:
-        base_begin = tl.load(base_cu_seqlens_ptr + row)
-        base_length = tl.load(base_cu_seqlens_ptr + row + 1) - base_begin
-        retry_begin = tl.load(retry_cu_seqlens_ptr + row)
-        retry_length = tl.load(retry_cu_seqlens_ptr + row + 1) - retry_begin
-    if HAS_BASE_LENGTHS:
-        base_length = tl.load(base_lengths_ptr + row)
-    if HAS_RETRY_LENGTHS:
-        retry_length = tl.load(retry_lengths_ptr + row)
+    base_begin, base_length = _span(
+        row, base_lengths_ptr, base_cu_seqlens_ptr, base_tokens, PACKED, HAS_BASE_LENGTHS
+    )
+    retry_begin, retry_length = _span(
+        row, retry_lengths_ptr, retry_cu_seqlens_ptr, retry_tokens, PACKED, HAS_RETRY_LENGTHS
+    )
     shorter = tl.minimum(base_length, retry_length)
 
     point = shorter
@@ -79,13 +94,16 @@ def divergence_points_kernel(
     tl.store(points_ptr + row, tl.where(identical, -1, point).to(tl.int32))
 
 
-def launch_pivot_mask(action_mask, turn_starts, pivot_turns, cu_seqlens, loss_mask):
-    B, num_turns = turn_starts.shape
+def launch_pivot_mask(action_mask, turn_starts, pivots, cu_seqlens, loss_mask):
+    """`turn_starts` is None where the pivots are tokens."""
+    B = pivots.shape[0]
     if B == 0:
         return
+    num_turns = 0 if turn_starts is None else turn_starts.shape[1]
     pivot_mask_kernel[(B, _PROGRAMS_PER_SEQUENCE)](
-        action_mask, turn_starts, pivot_turns, cu_seqlens, loss_mask,
-        action_mask.shape[-1], num_turns, PACKED=cu_seqlens is not None, BLOCK=_BLOCK,
+        action_mask, turn_starts, pivots, cu_seqlens, loss_mask,
+        action_mask.shape[-1], num_turns, PACKED=cu_seqlens is not None,
+        PIVOTS_ARE_TURNS=turn_starts is not None, BLOCK=_BLOCK,
     )  # fmt: skip
 
 

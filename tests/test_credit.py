@@ -3,6 +3,7 @@
 import fastrl
 import numpy as np
 import pytest
+from conftest import HAS_CUDA
 from fastrl.reference import credit as reference
 
 torch = pytest.importorskip("torch")
@@ -157,14 +158,107 @@ def test_divergence_points_of_a_prefix_and_of_equals(cpu_backend):
     assert fastrl.divergence_points(a[:, :0], a[:, :0]).tolist() == [-1]
 
 
-def test_divergence_points_serve_as_pivots():
-    base = np.array([[5, 6, 7, 8], [5, 6, 7, 8], [1, 2, 3, 4]])
-    retry = np.array([[5, 6, 9, 9], [5, 6, 7, 8], [2, 2, 3, 4]])
-    points = fastrl.divergence_points(base, retry)
-    starts = np.stack([np.zeros_like(points), points], axis=1)
-    pivots = np.where(points < 0, -1, 1)
-    actual = fastrl.pivot_mask(np.ones((3, 4), bool), starts, pivots)
-    assert actual.tolist() == [[False, False, True, True], [True] * 4, [True] * 4]
+PARTING = [  # base, retry, and what the masks of ones then are
+    ([5, 6, 7, 8], [5, 6, 9, 9], [0, 0, 1, 1], [0, 0, 1, 1]),
+    ([5, 6, 7, 8], [5, 6, 7, 8], [1, 1, 1, 1], [1, 1, 1, 1]),  # identical: no pivot
+    ([1, 2, 3, 4], [2, 2, 3, 4], [1, 1, 1, 1], [1, 1, 1, 1]),
+    ([1, 2], [1, 2, 3, 4], [0, 0], [0, 0, 1, 1]),  # the retry continues the base
+    ([1, 2, 3, 4, 5], [1, 2, 3], [0, 0, 0, 1, 1], [0, 0, 0]),
+    ([], [1], [], [1]),
+]
+
+
+def test_divergence_points_serve_as_pivots_of_rows(cpu_backend):
+    (base, base_lengths), (retry, retry_lengths) = (
+        padded([np.array(pair[side], np.int64) for pair in PARTING], np.int64) for side in (0, 1)
+    )
+    points = fastrl.divergence_points(
+        base, retry, base_lengths=base_lengths, retry_lengths=retry_lengths
+    )
+    assert points.tolist() == [2, -1, 0, 2, 3, 0]
+    for tokens, expected in [(base, 2), (retry, 3)]:
+        mask = torch.ones(tokens.shape, dtype=torch.bool)
+        actual = fastrl.pivot_mask(mask, pivot_tokens=points)
+        assert_same(actual, reference.pivot_mask(mask, pivot_tokens=points))
+        for row, pair in zip(actual.int().tolist(), PARTING, strict=True):
+            assert row[: len(pair[expected])] == pair[expected]
+
+
+def test_divergence_points_serve_as_pivots_of_packed_tokens(cpu_backend):
+    (base, base_ends), (retry, retry_ends) = (
+        packed([np.array(pair[side], np.int64) for pair in PARTING], np.int64) for side in (0, 1)
+    )
+    points = fastrl.divergence_points(
+        base, retry, base_cu_seqlens=base_ends, retry_cu_seqlens=retry_ends
+    )
+    for ends, expected in [(base_ends, 2), (retry_ends, 3)]:
+        mask = torch.ones(int(ends[-1]), dtype=torch.uint8)
+        actual = fastrl.pivot_mask(mask, pivot_tokens=points, cu_seqlens=ends)
+        assert actual.tolist() == [bit for pair in PARTING for bit in pair[expected]]
+        assert_same(actual, reference.pivot_mask(mask, pivot_tokens=points, cu_seqlens=ends))
+
+
+def test_a_pivot_at_the_length_masks_the_whole_row(cpu_backend):
+    """As where two rows without lengths part behind the shorter one."""
+    base, retry = np.array([[1, 2, 3], [1, 2, 3]]), np.array([[1, 2, 3, 4], [1, 2, 9, 9]])
+    points = fastrl.divergence_points(torch.tensor(base), torch.tensor(retry))
+    actual = fastrl.pivot_mask(torch.ones(2, 3, dtype=torch.bool), pivot_tokens=points)
+    assert actual.int().tolist() == [[0, 0, 0], [0, 0, 1]]
+
+
+def test_pivot_tokens_of_numpy_need_no_torch_tensor():
+    base, retry = np.array([[1, 2, 3]]), np.array([[1, 2, 4]])
+    mask = np.array([[True, True, True]])
+    actual = fastrl.pivot_mask(mask, pivot_tokens=fastrl.divergence_points(base, retry))
+    assert actual.tolist() == [[False, False, True]]
+
+
+def test_pivot_mask_on_triton_masks_a_row_whose_pivot_is_no_token(triton_backend):
+    mask = torch.ones(3, 5, dtype=torch.bool)
+    assert not fastrl.pivot_mask(mask, pivot_tokens=torch.tensor([6, -2, 2**40])).any()
+
+
+WRONG_ENDS = [[0, 40, 12], [-9, 5, 30], [0, 9, 3], [20, 30, 40], [-(2**31), 2**31 - 1, -5]]
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="the interpreter is off where a GPU runs the kernels")
+@pytest.mark.parametrize("ends", WRONG_ENDS)
+def test_pivot_mask_on_triton_never_writes_outside_of_the_mask(ends):
+    from fastrl.kernels.credit import launch_pivot_mask
+
+    guarded = torch.full([5000], 7, dtype=torch.uint8)
+    actions = torch.ones(12, dtype=torch.uint8)
+    ends = torch.tensor(ends).clamp(-2000, 2000).int()  # so that a bad write hits the guards
+    pivots = torch.tensor([-1, -1])
+    launch_pivot_mask(actions, None, pivots, ends, guarded[2500:2512])
+    assert (guarded[:2500] == 7).all()
+    assert (guarded[2512:] == 7).all()
+
+
+@pytest.mark.parametrize("lengths", [[12, 40], [12, 2**31 - 1], [40, 13]])
+def test_divergence_points_on_triton_never_read_outside_of_the_rows(triton_backend, lengths):
+    around = torch.arange(3000)
+    base, retry = around[1000:1024].view(2, 12), (around * (around < 1024))[1000:1024].view(2, 12)
+    base_lengths, retry_lengths = torch.tensor(lengths), torch.tensor([12, 12])
+    assert fastrl.divergence_points(
+        base, retry, base_lengths=base_lengths, retry_lengths=base_lengths
+    ).tolist() == [-1, -1]
+    assert fastrl.divergence_points(
+        base, retry, base_lengths=base_lengths, retry_lengths=retry_lengths
+    ).tolist() == [-1, -1]
+    assert fastrl.divergence_points(
+        base, retry, base_lengths=-base_lengths, retry_lengths=retry_lengths
+    ).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("ends", WRONG_ENDS)
+def test_divergence_points_on_triton_never_read_outside_of_packed_tokens(triton_backend, ends):
+    around = torch.arange(5000)
+    inside = (around >= 2500) & (around < 2512)
+    base, retry = around[2500:2512], (around * inside)[2500:2512]  # equal inside, not outside
+    ends = torch.tensor(ends).clamp(-2000, 2000).int()
+    points = fastrl.divergence_points(base, retry, base_cu_seqlens=ends, retry_cu_seqlens=ends)
+    assert points.tolist() == [-1, -1]
 
 
 MASK = np.ones((2, 6), bool)
@@ -175,6 +269,10 @@ ENDS = np.array([0, 6, 12], np.int32)
 
 def starts_with(*row):
     return np.array([row, [1, -1]], np.int32)
+
+
+def ends(*values):
+    return np.array(values, np.int32)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +343,62 @@ def starts_with(*row):
             (MASK.ravel(), STARTS, PIVOTS),
             {"cu_seqlens": ENDS[:2]},
             ValueError,
-            r"`cu_seqlens` must have shape \[3\], got \[2\]",
+            r"`cu_seqlens` must have shape \[B \+ 1\] = \[3\], got \[2\]",
+        ),
+        (
+            (MASK.ravel(), STARTS, PIVOTS),
+            {"cu_seqlens": ENDS.astype(np.int64)},
+            TypeError,
+            r"`cu_seqlens` must have dtype int32, got int64",
+        ),
+        (
+            (MASK,),
+            {},
+            ValueError,
+            r"`turn_starts` must be given when `pivot_tokens` is not, got None",
+        ),
+        (
+            (MASK, STARTS),
+            {},
+            ValueError,
+            r"`pivot_turns` must be given when `pivot_tokens` is not, got None",
+        ),
+        (
+            (MASK, STARTS),
+            {"pivot_tokens": PIVOTS},
+            ValueError,
+            r"`turn_starts` must be None when `pivot_tokens` is given, got an array",
+        ),
+        (
+            (MASK,),
+            {"pivot_turns": PIVOTS, "pivot_tokens": PIVOTS},
+            ValueError,
+            r"`pivot_turns` must be None when `pivot_tokens` is given, got an array",
+        ),
+        (
+            (MASK,),
+            {"pivot_tokens": PIVOTS[:1]},
+            ValueError,
+            r"`pivot_tokens` must have shape \[B\] = \[2\], got \[1\]",
+        ),
+        (
+            (MASK,),
+            {"pivot_tokens": PIVOTS.astype(float)},
+            TypeError,
+            r"`pivot_tokens` must have dtype int64 or int32, got float64",
+        ),
+        (
+            (MASK,),
+            {"pivot_tokens": np.array([6, 7])},
+            ValueError,
+            r"`pivot_tokens` must be -1 \(no pivot\) or from 0 to the length of its row "
+            r"\(row 1 has 6\), got 7",
+        ),
+        (
+            (MASK.ravel(),),
+            {"pivot_tokens": np.array([-2, 0]), "cu_seqlens": ENDS},
+            ValueError,
+            r"`pivot_tokens` must be .* \(row 0 has 6\), got -2",
         ),
         (
             (MASK, STARTS, PIVOTS),
@@ -261,13 +414,13 @@ def starts_with(*row):
         ),
         (
             (MASK.ravel(), STARTS, PIVOTS),
-            {"cu_seqlens": np.array([0, 13, 12])},
+            {"cu_seqlens": ends(0, 13, 12)},
             ValueError,
             r"`cu_seqlens` must .*, got 12 after 13 at index 2",
         ),
         (
             (MASK.ravel(), STARTS, PIVOTS),
-            {"cu_seqlens": np.array([0, 6, 11])},
+            {"cu_seqlens": ends(0, 6, 11)},
             ValueError,
             r"`cu_seqlens` must .*, got 11 at the end",
         ),
@@ -318,39 +471,45 @@ IDS = np.arange(6).reshape(2, 3)
         ),
         (
             (IDS[0], IDS[0]),
-            {"base_cu_seqlens": np.array([0, 3])},
+            {"base_cu_seqlens": ends(0, 3)},
             ValueError,
             r"`retry_cu_seqlens` must be given, as `base_cu_seqlens` is, got None",
         ),
         (
             (IDS, IDS),
-            {"retry_cu_seqlens": np.array([0, 3])},
+            {"retry_cu_seqlens": ends(0, 3)},
             ValueError,
             r"`retry_cu_seqlens` must be None, as `base_cu_seqlens` is, got an",
         ),
         (
             (IDS[0], IDS[0]),
-            {"base_cu_seqlens": np.array([0, 3]), "retry_cu_seqlens": np.array([0, 1, 3])},
+            {"base_cu_seqlens": ends(0, 3), "retry_cu_seqlens": ends(0, 1, 3)},
             ValueError,
-            r"`retry_cu_seqlens` must have shape \[2\], got \[3\]",
+            r"`retry_cu_seqlens` must have shape \[B \+ 1\] = \[2\], got \[3\]",
         ),
         (
             (IDS[0], IDS[0]),
-            {"base_cu_seqlens": np.zeros(0, np.int64), "retry_cu_seqlens": np.array([0])},
+            {"base_cu_seqlens": np.array([0, 3]), "retry_cu_seqlens": ends(0, 3)},
+            TypeError,
+            r"`base_cu_seqlens` must have dtype int32, got int64",
+        ),
+        (
+            (IDS[0], IDS[0]),
+            {"base_cu_seqlens": ends(), "retry_cu_seqlens": ends(0)},
             ValueError,
             r"`base_cu_seqlens` must have shape \[B \+ 1\], got \[0\]",
         ),
         (
             (IDS[0], IDS[0]),
-            {"base_cu_seqlens": np.array([0, 3]), "retry_cu_seqlens": np.array([0, 2])},
+            {"base_cu_seqlens": ends(0, 3), "retry_cu_seqlens": ends(0, 2)},
             ValueError,
             r"`retry_cu_seqlens` must go from 0 to 3 without decreasing, got 2 at the end",
         ),
         (
             (IDS[0], IDS[0]),
             {
-                "base_cu_seqlens": np.array([0, 3]),
-                "retry_cu_seqlens": np.array([0, 3]),
+                "base_cu_seqlens": ends(0, 3),
+                "retry_cu_seqlens": ends(0, 3),
                 "base_lengths": np.array([3]),
             },
             ValueError,

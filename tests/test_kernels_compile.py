@@ -141,22 +141,23 @@ def advantages_kernels():
 
 
 def credit_kernels():
-    for packed in [False, True]:
+    for packed, pivots_are_turns in product([False, True], repeat=2):
         yield Kernel(
             "fastrl.kernels.credit",
             "pivot_mask_kernel",
             typed("*i1", "action_mask_ptr loss_mask_ptr")
-            | typed("*i64", "turn_starts_ptr pivot_turns_ptr cu_seqlens_ptr")
-            | typed("i32", "row_size num_turns"),
-            {"PACKED": packed, "BLOCK": 1024},
+            | typed("*i64", "turn_starts_ptr pivots_ptr")
+            | typed("*i32", "cu_seqlens_ptr")
+            | typed("i32", "num_tokens num_turns"),
+            {"PACKED": packed, "PIVOTS_ARE_TURNS": pivots_are_turns, "BLOCK": 1024},
         )
+    for packed in [False, True]:
         yield Kernel(
             "fastrl.kernels.credit",
             "divergence_points_kernel",
-            typed("*i64", "base_ptr base_lengths_ptr base_cu_seqlens_ptr")
-            | typed("*i64", "retry_ptr retry_lengths_ptr retry_cu_seqlens_ptr")
-            | typed("*i32", "points_ptr")
-            | typed("i32", "base_row_size retry_row_size"),
+            typed("*i64", "base_ptr base_lengths_ptr retry_ptr retry_lengths_ptr")
+            | typed("*i32", "base_cu_seqlens_ptr retry_cu_seqlens_ptr points_ptr")
+            | typed("i32", "base_tokens retry_tokens"),
             {
                 "PACKED": packed,
                 "HAS_BASE_LENGTHS": not packed,

@@ -55,6 +55,34 @@ void check_pivots(const std::int64_t* turn_starts, const std::int64_t* pivot_tur
   }
 }
 
+void check_pivot_tokens(const std::int64_t* pivot_tokens, std::int64_t num_sequences,
+                        const TokenLayout& layout) {
+  for (std::int64_t b = 0; b < num_sequences; ++b) {
+    if (pivot_tokens[b] < -1 || pivot_tokens[b] > layout.length(b)) {
+      fail_value("pivot_mask", "pivot_tokens",
+                 concat("be -1 (no pivot) or from 0 to the length of its row (row ", b, " has ",
+                        layout.length(b), ")"),
+                 concat(pivot_tokens[b]));
+    }
+  }
+}
+
+// Copies `action_mask`, with zeros before token first_token(b) of each sequence.
+template <typename FirstToken>
+void mask_before(const std::uint8_t* action_mask, FirstToken first_token,
+                 std::int64_t num_sequences, TokenLayout layout, std::uint8_t* loss_mask) {
+  const std::int64_t grain = sequences_per_chunk(num_sequences, num_tokens(layout, num_sequences));
+  parallel_for(num_sequences, grain, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t b = first; b < last; ++b) {
+      const std::int64_t start = first_token(b);
+      const std::int64_t begin = layout.begin(b);
+      const std::int64_t rest = layout.length(b) - start;
+      std::fill_n(loss_mask + begin, start, std::uint8_t{0});
+      std::copy_n(action_mask + begin + start, rest, loss_mask + begin + start);
+    }
+  });
+}
+
 template <typename Token>
 std::int64_t first_difference(const Token* a, const Token* b, std::int64_t n) {
   std::int64_t i = 0;
@@ -68,7 +96,7 @@ std::int64_t first_difference(const Token* a, const Token* b, std::int64_t n) {
 
 }  // namespace
 
-void check_cu_seqlens(const char* function, const char* argument, const std::int64_t* cu_seqlens,
+void check_cu_seqlens(const char* function, const char* argument, const std::int32_t* cu_seqlens,
                       std::int64_t num_sequences, std::int64_t num_tokens) {
   const std::string rule = concat("go from 0 to ", num_tokens, " without decreasing");
   if (cu_seqlens[0] != 0)
@@ -98,17 +126,19 @@ void pivot_mask(const std::uint8_t* action_mask, const std::int64_t* turn_starts
                 const std::int64_t* pivot_turns, std::int64_t num_sequences, std::int64_t num_turns,
                 TokenLayout layout, std::uint8_t* loss_mask) {
   check_pivots(turn_starts, pivot_turns, num_sequences, num_turns, layout);
-  const std::int64_t grain = sequences_per_chunk(num_sequences, num_tokens(layout, num_sequences));
-  parallel_for(num_sequences, grain, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t b = first; b < last; ++b) {
-      const std::int64_t pivot = pivot_turns[b];
-      const std::int64_t start = pivot > 0 ? turn_starts[b * num_turns + pivot] : 0;
-      const std::int64_t begin = layout.begin(b);
-      const std::int64_t rest = layout.length(b) - start;
-      std::fill_n(loss_mask + begin, start, std::uint8_t{0});
-      std::copy_n(action_mask + begin + start, rest, loss_mask + begin + start);
-    }
-  });
+  const auto first_token = [&](std::int64_t b) {
+    return pivot_turns[b] > 0 ? turn_starts[b * num_turns + pivot_turns[b]] : 0;
+  };
+  mask_before(action_mask, first_token, num_sequences, layout, loss_mask);
+}
+
+void pivot_mask(const std::uint8_t* action_mask, const std::int64_t* pivot_tokens,
+                std::int64_t num_sequences, TokenLayout layout, std::uint8_t* loss_mask) {
+  check_pivot_tokens(pivot_tokens, num_sequences, layout);
+  const auto first_token = [&](std::int64_t b) {
+    return std::max<std::int64_t>(pivot_tokens[b], 0);
+  };
+  mask_before(action_mask, first_token, num_sequences, layout, loss_mask);
 }
 
 template <typename Token>

@@ -6,22 +6,29 @@
 namespace fastrl::python {
 namespace {
 
-void bound_pivot_mask(std::uintptr_t action_mask, std::uintptr_t turn_starts,
-                      std::uintptr_t pivot_turns, std::int64_t batch, std::int64_t num_turns,
-                      std::int64_t num_tokens, std::uintptr_t cu_seqlens,
-                      std::uintptr_t loss_mask) {
-  const auto* ends = pointer<const std::int64_t>(cu_seqlens);
+// `pivots` are turns, or tokens where `turn_starts` is null.
+void bound_pivot_mask(std::uintptr_t action_mask, std::uintptr_t turn_starts, std::uintptr_t pivots,
+                      std::int64_t batch, std::int64_t num_turns, std::int64_t num_tokens,
+                      std::uintptr_t cu_seqlens, std::uintptr_t loss_mask) {
+  const auto* ends = pointer<const std::int32_t>(cu_seqlens);
   if (ends != nullptr) check_cu_seqlens("pivot_mask", "cu_seqlens", ends, batch, num_tokens);
-  pivot_mask(pointer<const std::uint8_t>(action_mask), pointer<const std::int64_t>(turn_starts),
-             pointer<const std::int64_t>(pivot_turns), batch, num_turns,
-             {.row_size = num_tokens, .cu_seqlens = ends}, pointer<std::uint8_t>(loss_mask));
+  const TokenLayout layout{.row_size = num_tokens, .cu_seqlens = ends};
+  const auto* actions = pointer<const std::uint8_t>(action_mask);
+  const auto* starts = pointer<const std::int64_t>(turn_starts);
+  const auto* where = pointer<const std::int64_t>(pivots);
+  auto* out = pointer<std::uint8_t>(loss_mask);
+  if (starts == nullptr) {
+    pivot_mask(actions, where, batch, layout, out);
+  } else {
+    pivot_mask(actions, starts, where, batch, num_turns, layout, out);
+  }
 }
 
 TokenLayout checked_layout(const char* ends_name, const char* lengths_name, std::int64_t batch,
                            std::int64_t num_tokens, std::uintptr_t lengths,
                            std::uintptr_t cu_seqlens) {
   const TokenLayout layout{num_tokens, pointer<const std::int64_t>(lengths),
-                           pointer<const std::int64_t>(cu_seqlens)};
+                           pointer<const std::int32_t>(cu_seqlens)};
   if (layout.cu_seqlens != nullptr) {
     check_cu_seqlens("divergence_points", ends_name, layout.cu_seqlens, batch, num_tokens);
   } else if (layout.lengths != nullptr) {
@@ -51,7 +58,7 @@ void bound_divergence_points(std::uintptr_t base, std::int64_t base_tokens,
 
 void bind_credit(nb::module_& m) {
   m.def("pivot_mask", &bound_pivot_mask, nb::arg("action_mask"), nb::arg("turn_starts"),
-        nb::arg("pivot_turns"), nb::arg("batch"), nb::arg("num_turns"), nb::arg("num_tokens"),
+        nb::arg("pivots"), nb::arg("batch"), nb::arg("num_turns"), nb::arg("num_tokens"),
         nb::arg("cu_seqlens"), nb::arg("loss_mask"), nb::call_guard<nb::gil_scoped_release>());
   m.def("divergence_points", &bound_divergence_points, nb::arg("base"), nb::arg("base_tokens"),
         nb::arg("base_lengths"), nb::arg("base_cu_seqlens"), nb::arg("retry"),

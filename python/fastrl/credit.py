@@ -21,9 +21,10 @@ from fastrl._dispatch import (
 
 def pivot_mask(
     action_mask: Array,
-    turn_starts: Array,
-    pivot_turns: Array,
+    turn_starts: Array | None = None,
+    pivot_turns: Array | None = None,
     *,
+    pivot_tokens: Array | None = None,
     cu_seqlens: Array | None = None,
 ) -> Array:
     """The action mask without the tokens before the pivot: the loss mask of a retry pair.
@@ -34,8 +35,12 @@ def pivot_mask(
     give both the same pivot. −1 means that there was no retry, and 0 that it started from the
     beginning; both leave the row as it is.
 
-    For a pivot at token p rather than at a turn (see `divergence_points`), pass
-    `turn_starts = [[0, p], …]` and `pivot_turns = [1, …]`.
+    Where nobody declared a turn, the pivot is the token at which the two part:
+
+        loss_mask[b, t] = action_mask[b, t]  where t ≥ pivot_tokens[b], else 0
+
+    with `pivot_tokens=divergence_points(base, retry)`. −1 (identical) leaves the row as it is, and
+    the length of the row (the other sequence continues it) masks all of it.
 
     Args:
         action_mask: [B, L], or packed [N] with `cu_seqlens`; bool or uint8.
@@ -43,40 +48,41 @@ def pivot_mask(
             of its own sequence, never decreasing along a row. A row with fewer than K turns is
             filled up with −1 or with L: entries that are no position of the sequence.
         pivot_turns: [B] int32 or int64, −1 for none.
-        cu_seqlens: [B + 1] int32 or int64, the ends of packed sequences, starting with 0.
+        pivot_tokens: [B] int32 or int64, from −1 to the length of each sequence; instead of
+            `turn_starts` and `pivot_turns`.
+        cu_seqlens: [B + 1] int32 for packed tokens: sequence i has tokens cu_seqlens[i] up to
+            cu_seqlens[i + 1].
 
     Returns:
-        Shape, dtype, framework and device of `action_mask`. On the CPU a pivot that is no turn of
-        its row is an error; on a GPU, where looking would cost a synchronization, it masks the
-        whole row.
+        Shape, dtype, framework and device of `action_mask`. On the CPU a pivot that its row does
+        not have, and cu_seqlens that do not go from 0 to N, are errors. On CUDA, where looking
+        would cost a synchronization, the values are not checked: such a pivot masks the whole row,
+        and wrong cu_seqlens leave the result undefined without touching other memory.
 
     Reference: Shi et al., "R³L", 2026, section 4.2. Specification:
     `fastrl.reference.credit.pivot_mask`.
     """
     check = Arguments("pivot_mask")
     check.array("action_mask", action_mask, ["B", "L"] if cu_seqlens is None else ["N"], MASKS)
-    check.array("turn_starts", turn_starts, ["B", "K"], INTEGERS)
-    check.array("pivot_turns", pivot_turns, ["B"], INTEGERS)
+    starts, pivots = _checked_pivots(check, turn_starts, pivot_turns, pivot_tokens)
     ends = None
     if cu_seqlens is not None:
         ends = _checked_ends(check, "cu_seqlens", cu_seqlens, check.size("B"))
     action_mask = contiguous(action_mask)
-    turn_starts, pivot_turns = contiguous(turn_starts, "int64"), contiguous(pivot_turns, "int64")
     loss_mask = empty(action_mask, action_mask.shape)
-    num_tokens = check.size("L" if ends is None else "N")
     if is_torch(action_mask) and backend(action_mask) == "triton":
         from fastrl.kernels.credit import launch_pivot_mask
 
         with on_device_of(action_mask):
-            launch_pivot_mask(action_mask, turn_starts, pivot_turns, ends, loss_mask)
+            launch_pivot_mask(action_mask, starts, pivots, ends, loss_mask)
     else:
         _core.pivot_mask(
             address(action_mask),
-            address(turn_starts),
-            address(pivot_turns),
+            address(starts),
+            address(pivots),
             check.size("B"),
-            check.size("K"),
-            num_tokens,
+            0 if starts is None else check.size("K"),
+            check.size("L" if ends is None else "N"),
             address(ends),
             address(loss_mask),
         )
@@ -96,18 +102,21 @@ def divergence_points(
 
     The first position at which the two differ. Where one sequence continues the other, it is the
     length of the shorter one; where they are identical, −1, as for a pivot that does not exist.
+    `pivot_mask` takes the result as its `pivot_tokens`.
 
     Args:
         base: [B, L] token ids, int32 or int64, or packed [N] with `base_cu_seqlens`.
         retry: Likewise, dtype of `base`; its L or N may be another.
         base_lengths: [B] int32 or int64, how many tokens of each padded row count; None for all.
         retry_lengths: Likewise.
-        base_cu_seqlens: [B + 1] int32 or int64, the ends of packed sequences, starting with 0.
+        base_cu_seqlens: [B + 1] int32 for packed tokens, as in `pivot_mask`.
         retry_cu_seqlens: Likewise; both or neither are packed.
 
     Returns:
-        [B] int32, framework and device of `base`. Specification:
-        `fastrl.reference.credit.divergence_points`.
+        [B] int32, framework and device of `base`. On the CPU lengths that are not in [0, L], and
+        cu_seqlens that do not go from 0 to N, are errors. On CUDA, where looking would cost a
+        synchronization, the values are not checked: they are clamped to the tokens that there are.
+        Specification: `fastrl.reference.credit.divergence_points`.
     """
     check = Arguments("divergence_points")
     packed = base_cu_seqlens is not None
@@ -121,9 +130,9 @@ def divergence_points(
     check.array("retry", retry, ["M"] if packed else ["B", "M"], [dtype_name(base)])
     base_ends = retry_ends = None
     if packed:
-        base_ends = _checked_ends(check, "base_cu_seqlens", base_cu_seqlens, None)
-        batch = len(base_ends) - 1
-        retry_ends = _checked_ends(check, "retry_cu_seqlens", retry_cu_seqlens, batch)
+        base_ends = _checked_ends(check, "base_cu_seqlens", base_cu_seqlens)
+        retry_ends = _checked_ends(check, "retry_cu_seqlens", retry_cu_seqlens)
+        batch = check.size("B + 1") - 1
     else:
         batch = check.size("B")
     base_counts = _checked_lengths(check, "base_lengths", base_lengths, packed)
@@ -154,12 +163,38 @@ def divergence_points(
     return points
 
 
-def _checked_ends(check: Arguments, name: str, cu_seqlens: Array, batch: int | None) -> Array:
-    """[batch + 1] ends of packed sequences as int64; any batch if None."""
-    check.array(name, cu_seqlens, ["B + 1" if batch is None else batch + 1], INTEGERS)
+def _checked_pivots(
+    check: Arguments, turn_starts: Array | None, pivot_turns: Array | None, tokens: Array | None
+) -> tuple[Array | None, Array]:
+    """[B, K] turn starts and [B] pivot turns, or None and [B] pivot tokens, as int64."""
+    for name, value in [("turn_starts", turn_starts), ("pivot_turns", pivot_turns)]:
+        if (value is None) == (tokens is None):
+            given = tokens is None
+            raise check.error(
+                name,
+                "be given when `pivot_tokens` is not"
+                if given
+                else "be None when `pivot_tokens` is given",
+                "None" if given else "an array",
+            )
+    if tokens is not None:
+        check.array("pivot_tokens", tokens, ["B"], INTEGERS)
+        return None, contiguous(tokens, "int64")
+    check.array("turn_starts", turn_starts, ["B", "K"], INTEGERS)
+    check.array("pivot_turns", pivot_turns, ["B"], INTEGERS)
+    return contiguous(turn_starts, "int64"), contiguous(pivot_turns, "int64")
+
+
+def _checked_ends(
+    check: Arguments, name: str, cu_seqlens: Array, batch: int | None = None
+) -> Array:
+    """[B + 1] ends of packed sequences; `batch` where another array has told it."""
+    check.array(name, cu_seqlens, ["B + 1"], ["int32"])
+    if batch is not None and len(cu_seqlens) != batch + 1:
+        raise check.error(name, f"have shape [B + 1] = [{batch + 1}]", f"[{len(cu_seqlens)}]")
     if len(cu_seqlens) == 0:
         raise check.error(name, "have shape [B + 1]", "[0]")
-    return contiguous(cu_seqlens, "int64")
+    return contiguous(cu_seqlens)
 
 
 def _checked_lengths(

@@ -18,7 +18,7 @@ TEST(pivot_mask_over_padded_and_packed_tokens) {
   pivot_mask(actions.data(), starts.data(), pivots.data(), 2, 2, {.row_size = 4}, mask.data());
   CHECK((mask == std::vector<std::uint8_t>{0, 0, 0, 1, 1, 1, 1, 1, 7}));
 
-  const std::vector<std::int64_t> ends{0, 5, 8};
+  const std::vector<std::int32_t> ends{0, 5, 8};
   pivot_mask(actions.data(), starts.data(), pivots.data(), 2, 2, {.cu_seqlens = ends.data()},
              mask.data());
   CHECK((mask == std::vector<std::uint8_t>{0, 0, 0, 1, 1, 1, 1, 1, 7}));
@@ -37,6 +37,34 @@ TEST(pivot_mask_writes_nothing_when_a_pivot_is_no_turn) {
   }
   CHECK(failed);
   CHECK((mask == std::vector<std::uint8_t>(4, 7)));
+}
+
+TEST(pivot_mask_before_tokens) {
+  const std::vector<std::uint8_t> actions{1, 1, 0, 1, 1, 1, 1, 1, 1};
+  const std::vector<std::int32_t> ends{0, 3, 6, 9};
+  const std::vector<std::int64_t> pivots{-1, 3, 1};
+  const std::vector<std::uint8_t> expected{1, 1, 0, 0, 0, 0, 0, 1, 1};
+  std::vector<std::uint8_t> mask(9, 7);
+  pivot_mask(actions.data(), pivots.data(), 3, {.row_size = 3}, mask.data());
+  CHECK(mask == expected);
+  mask.assign(9, 7);
+  pivot_mask(actions.data(), pivots.data(), 3, {.cu_seqlens = ends.data()}, mask.data());
+  CHECK(mask == expected);
+}
+
+TEST(pivot_mask_writes_nothing_when_a_pivot_is_no_token) {
+  const std::vector<std::uint8_t> actions(4, 1);
+  for (const std::int64_t pivot : {-2, 5}) {
+    std::vector<std::uint8_t> mask(4, 7);
+    bool failed = false;
+    try {
+      pivot_mask(actions.data(), &pivot, 1, {.row_size = 4}, mask.data());
+    } catch (const std::invalid_argument&) {
+      failed = true;
+    }
+    CHECK(failed);
+    CHECK((mask == std::vector<std::uint8_t>(4, 7)));
+  }
 }
 
 TEST(divergence_points_for_any_number_of_threads) {
@@ -62,7 +90,7 @@ TEST(divergence_points_of_different_layouts) {
   const std::vector<std::int64_t> base{1, 2, 3, 1, 2, 3};
   const std::vector<std::int64_t> retry{1, 2, 1, 2, 3};
   const std::vector<std::int64_t> base_lengths{3, 2};
-  const std::vector<std::int64_t> retry_ends{0, 2, 5};
+  const std::vector<std::int32_t> retry_ends{0, 2, 5};
   std::vector<std::int32_t> points(2);
   divergence_points(base.data(), {.row_size = 3, .lengths = base_lengths.data()}, retry.data(),
                     {.cu_seqlens = retry_ends.data()}, 2, points.data());
@@ -70,7 +98,7 @@ TEST(divergence_points_of_different_layouts) {
 }
 
 TEST(sequence_ends_must_cover_the_tokens) {
-  const std::vector<std::int64_t> ends{0, 3, 2};
+  const std::vector<std::int32_t> ends{0, 3, 2};
   std::string message;
   try {
     check_cu_seqlens("f", "cu_seqlens", ends.data(), 2, 2);

@@ -8,15 +8,22 @@ from numpy.typing import NDArray
 
 
 def pivot_mask(
-    action_mask: Any, turn_starts: Any, pivot_turns: Any, *, cu_seqlens: Any = None
+    action_mask: Any,
+    turn_starts: Any = None,
+    pivot_turns: Any = None,
+    *,
+    pivot_tokens: Any = None,
+    cu_seqlens: Any = None,
 ) -> NDArray[Any]:
-    """The action mask without the tokens before the pivot turn."""
+    """The action mask without the tokens before the pivot."""
     loss_mask = np.asarray(action_mask).copy()  # [B, L] or [N]
-    for row, (starts, pivot) in enumerate(zip(turn_starts, pivot_turns, strict=True)):
-        if pivot > 0:
-            first = 0 if cu_seqlens is None else int(cu_seqlens[row])
-            sequence = loss_mask[row] if cu_seqlens is None else loss_mask[first:]
-            sequence[: starts[pivot]] = 0
+    if pivot_tokens is None:
+        turns = zip(turn_starts, pivot_turns, strict=True)
+        pivot_tokens = [starts[pivot] if pivot > 0 else 0 for starts, pivot in turns]
+    for row, pivot in enumerate(pivot_tokens):
+        first = 0 if cu_seqlens is None else int(cu_seqlens[row])
+        sequence = loss_mask[row] if cu_seqlens is None else loss_mask[first:]
+        sequence[: max(int(pivot), 0)] = 0
     return loss_mask
 
 
