@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import Any
 
 from fastrl._core import num_threads
-from fastrl.threads import set_num_threads
 
 # Where each public name lives; the module is imported at the first use of the name.
 _HOMES: dict[str, str] = {
@@ -20,10 +19,11 @@ _HOMES: dict[str, str] = {
     "TokenStats": "log_probs",
     "make_vec": "envs",
     "policy_loss": "policy_losses",
+    "set_num_threads": "threads",
     "token_log_probs": "log_probs",
 }
 
-__all__ = ["__version__", "num_threads", "set_num_threads", *_HOMES]
+__all__ = ["__version__", "num_threads", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
