@@ -25,10 +25,11 @@ def twins(env, seed, num_resets=0):
         rate = 1.0 / 3.0 if "slippery=True" in repr(env) else None
         ends = "corners" if "ends=corners" in repr(env) else "random"
         size = env.render_text([0])[0].index("\n")
+        frozen = float(repr(env).partition("frozen_probability=")[2].partition(",")[0])
         for g in range(env.num_envs):
             stream = reference.level_stream(seed, g, num_resets)
             steps = reference.step_stream(seed, g)
-            yield reference.FrozenLakeText.drawn(stream, size, 0.8, ends, steps, rate)
+            yield reference.FrozenLakeText.drawn(stream, size, frozen, ends, steps, rate)
     else:
         reward = "sparse" if "sparse" in repr(env) else "gym"
         for text in env.render_text():
@@ -118,6 +119,7 @@ def test_solver_agrees_with_brute_force_in_every_state_of_random_walks(name, opt
         ("FrozenLakeText-v0", {"size": 8, "frozen_probability": 0.5}),
         ("Sokoban-v0", {"size": 6, "num_boxes": 1}),
         ("Sokoban-v0", {"size": 6, "num_boxes": 3}),
+        ("FrozenLakeText-v0", {"size": 11, "frozen_probability": 0.05, "ends": "corners"}),
         ("Sokoban-v0", {"size": 8, "num_boxes": 2, "min_solution_length": 10}),
         ("Sokoban-v0", {"preset": "lamer"}),
     ],
@@ -146,6 +148,28 @@ def test_large_sokoban_levels_are_solvable_or_unknown_but_never_unsolvable():
     distances, _ = env.solve(env.snapshot())
     assert (distances != -1).all()
     assert (distances > 0).any()
+
+
+@pytest.mark.parametrize("ends", ["corners", "random"])
+def test_lakes_with_hardly_any_ice_are_carved_as_in_the_reference(ends):
+    env = fastrl.make_vec("FrozenLakeText-v0", 3, size=6, frozen_probability=0.05, ends=ends)
+    env.reset(seed=3)
+    assert env.render_text() == [twin.grid() for twin in twins(env, seed=3)]
+    assert (env.solve(env.snapshot())[0] > 0).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": 10, "num_boxes": 3, "min_solution_length": 30},
+        {"size": 13, "num_boxes": 4, "min_solution_length": 40},
+    ],
+)
+def test_min_solution_length_holds_in_rooms_that_are_not_searched_completely(options):
+    env = fastrl.make_vec("Sokoban-v0", 24, **options)
+    env.reset(seed=0)
+    distances, _ = env.solve(env.snapshot())
+    assert (distances >= options["min_solution_length"]).all()
 
 
 def test_solver_says_unknown_when_there_are_too_many_positions():
@@ -226,6 +250,9 @@ def test_seeds_in_a_list_do_not_depend_on_the_place():
         ("Upwards and rightly", -1),
         ("up_down", -1),
         ("", -1),
+        ("\ud800", -1),
+        ("<answer>\udfff</answer> Up", -1),
+        ("\ud800 Down", 1),
         ("\u2191 nowhere \x00", -1),
         ("</answer>Left<answer>", 2),
     ],
@@ -289,9 +316,14 @@ def test_vocabulary_is_small_and_its_words_are_single_tokens():
 def test_vocabulary_errors():
     with pytest.raises(
         ValueError,
-        match=r"tokenize: `text` must hold printable ASCII and newlines only, got byte 195",
+        match=r"`text` must hold printable ASCII and newlines only, got '\\xe9' at position 2",
     ):
-        tokenize("é")
+        tokenize("a\né")
+    with pytest.raises(
+        ValueError,
+        match=r"tokenize: `text` must hold printable .* only, got '\\ud800' at position 0",
+    ):
+        tokenize("\ud800")
     with pytest.raises(TypeError, match="tokenize: `text` must be a string, got int"):
         tokenize(3)
     with pytest.raises(ValueError, match="detokenize: `tokens` must be from 0 to 121, got 122"):
@@ -309,14 +341,18 @@ def test_vocabulary_errors():
     [
         ("Sokoban", {}, "`id` must be one of 'CodeLock-v0', 'FrozenLakeText-v0', 'Sokoban-v0'"),
         ("Sokoban-v0", {"boxes": 2}, r"`boxes` must be an option of Sokoban-v0 \(height, "),
-        ("Sokoban-v0", {"size": 14}, "`size` must be an integer from 4 to 13, got 14"),
-        ("Sokoban-v0", {"size": 6.5}, "`size` must be an integer from 4 to 13, got 6.5"),
+        ("Sokoban-v0", {"size": 14}, "`size` must be an integer from 5 to 13, got 14"),
+        ("Sokoban-v0", {"size": 6.5}, "`size` must be an integer from 5 to 13, got 6.5"),
         (
             "Sokoban-v0",
             {"height": 20, "width": 20},
-            "at most 128 cells inside the walls, got 20 × 20",
+            "`height` must leave at most 128 cells inside the walls, got 20 × 20",
         ),
-        ("Sokoban-v0", {"size": 4}, "`size` must leave room for a level with 1 boxes"),
+        ("Sokoban-v0", {"size": 4}, "`size` must be an integer from 5 to 13, got 4"),
+        ("Sokoban-v0", {"size": 5, "num_boxes": 9}, "`size` must leave room .* got 5 × 5"),
+        ("Sokoban-v0", {"height": 4, "width": 4}, "`height` must leave room .* got 4 × 4"),
+        ("Sokoban-v0", {"width": 3, "num_boxes": 2}, "`width` must leave room .* got 6 × 3"),
+        ("Sokoban-v0", {"width": 36}, "`width` must leave at most 128 cells .* got 6 × 36"),
         ("Sokoban-v0", {"max_solution_length": 2, "min_solution_length": 3}, "at least `min_sol"),
         ("Sokoban-v0", {"reward": "dense"}, "`reward` must be one of 'gym', 'sparse', got 'dense'"),
         ("Sokoban-v0", {"observation": "rgb"}, "`observation` must be one of 'grid', 'compact'"),
@@ -337,6 +373,8 @@ def test_vocabulary_errors():
         ("CodeLock-v0", {"autoreset_mode": "now"}, "`autoreset_mode` must be one of 'next_step'"),
         ("CodeLock-v0", {"max_episode_steps": 0}, "`max_episode_steps` must be from 1 to"),
         ("CodeLock-v0", {"invalid_penalty": -1}, "`invalid_penalty` must be finite and at least 0"),
+        ("CodeLock-v0", {"num_threads": 2}, "`num_threads` must be set .* fastrl.set_num_threads"),
+        ("CodeLock-v0", {"precision": "fast"}, "`precision` must be left out, .* got 'fast'"),
         ("CodeLock-v0", {"render_mode": "human"}, "`render_mode` must be one of 'ansi'"),
     ],
 )
@@ -350,6 +388,9 @@ def test_make_vec_type_errors():
         fastrl.make_vec(3)
     with pytest.raises(TypeError, match="make_vec: `length` must be a bool, a number or a string"):
         fastrl.make_vec("CodeLock-v0", 1, length=[3])
+    for penalty in ("", False):
+        with pytest.raises(TypeError, match="make_vec: `invalid_penalty` must be a number, got"):
+            fastrl.make_vec("CodeLock-v0", 1, invalid_penalty=penalty)
 
 
 def test_presets_fill_in_what_is_not_given():

@@ -164,7 +164,7 @@ def test_snapshots_are_sequences():
     snapshot = env.snapshot()
     texts = env.render_text()
     assert len(snapshot) == 6
-    assert repr(snapshot).startswith("Snapshot(6 of Sokoban-v0(size=6, ")
+    assert repr(snapshot).startswith("Snapshot(6 of Sokoban-v0(height=6, width=6, ")
 
     def shown(part):
         env.restore(part, range(len(part)))
@@ -203,13 +203,37 @@ sys.stdout.buffer.write(env.snapshot().tobytes())
     assert env.elapsed_steps.tolist() == [4] * 5
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "other"),
+    [
+        ("Sokoban-v0", {"size": 7}, {"height": 7, "width": 7}),
+        ("Sokoban-v0", {"size": 6, "height": 8}, {"size": 8, "width": 6}),
+        ("FrozenLakeText-v0", {}, {"slippery": False, "success_rate": 0.5}),
+        (
+            "FrozenLakeText-v0",
+            {"slippery": True, "success_rate": 0.0},
+            {"slippery": True, "success_rate": -0.0},
+        ),
+    ],
+)
+def test_snapshots_fit_however_the_options_were_spelled(name, options, other):
+    env, same = fastrl.make_vec(name, 2, **options), fastrl.make_vec(name, 2, **other)
+    env.reset(seed=0)
+    same.restore(env.snapshot())
+    assert same.snapshot().tobytes() == env.snapshot().tobytes()
+
+
 def test_foreign_snapshots_are_refused_and_change_nothing():
     env = fastrl.make_vec("Sokoban-v0", 3)
     env.reset(seed=0)
     before = env.snapshot()
     for name, options, message in [
         ("CodeLock-v0", {}, "`snapshot` must be of Sokoban-v0, got CodeLock-v0"),
-        ("Sokoban-v0", {"size": 7}, "`snapshot` must have the options size=6, .*, got size=7, "),
+        (
+            "Sokoban-v0",
+            {"size": 7},
+            "`snapshot` must have the options height=6, .*, got height=7, ",
+        ),
     ]:
         other = fastrl.make_vec(name, 3, **options)
         other.reset(seed=0)
@@ -250,8 +274,11 @@ def test_id_errors():
         (lambda: env.branch([0, 1], [2]), ValueError, "`source_ids` must hold 1 or 1 env.*got 2"),
         (lambda: env.state_hash(9), IndexError, "state_hash: `ids` must be from 0 to 2, got 9"),
         (lambda: env.observe(9), IndexError, "observe: `ids` must be from 0 to 2, got 9"),
-        (lambda: snapshot[2], IndexError, "Snapshot: `index` must be from 0 to 1, got 2"),
-        (lambda: snapshot[-3], IndexError, "Snapshot: `index` must be from 0 to 1, got -1"),
+        (lambda: snapshot[2], IndexError, "Snapshot: `index` must be from -2 to 1, got 2"),
+        (lambda: snapshot[-5], IndexError, "Snapshot: `index` must be from -2 to 1, got -5"),
+        (lambda: snapshot[np.array([2**64 - 1], np.uint64)], IndexError, f"got {2**64 - 1}"),
+        (lambda: env.observe(np.array([2**64 - 1], np.uint64)), IndexError, f"got {2**64 - 1}"),
+        (lambda: env.render_text(9), IndexError, "render_text: `ids` must be from 0 to 2, got 9"),
         (lambda: snapshot["a"], TypeError, "Snapshot: `index` must be an integer, a slice or"),
         (lambda: Snapshot.concatenate([]), ValueError, "must hold at least one snapshot, got none"),
         (lambda: Snapshot.concatenate([1]), TypeError, "must be a Snapshot, got int"),

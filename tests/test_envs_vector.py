@@ -142,6 +142,19 @@ def test_gymnasium_makes_them_by_name():
     env.close()
 
 
+def test_gymnasium_imports_the_module_that_an_id_names():
+    code = (
+        "import gymnasium\n"
+        "for _ in range(2):\n"
+        "    env = gymnasium.make_vec('fastrl.envs:fastrl/CodeLock-v0', num_envs=3)\n"
+        "print(type(env).__module__, env.num_envs)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert result.stdout == "fastrl.envs.vector 3\n", result.stderr
+
+
 @pytest.mark.parametrize("observation", ["grid", "compact"])
 @pytest.mark.parametrize("name", ["CodeLock-v0", "FrozenLakeText-v0", "Sokoban-v0"])
 def test_observations_are_in_their_space(name, observation):
@@ -185,7 +198,8 @@ def test_inactive_environments_are_untouched():
     active = np.array([True, False] * 3)
     state = env.snapshot([1, 3, 5]).tobytes()
     for _ in range(4):
-        actions = np.where(active, 1, 99)  # what is not read may be anything
+        # What is not read may be anything.
+        actions = np.where(active, np.uint64(1), np.uint64(2**64 - 1))
         observations, rewards, _, truncated, infos = env.step(actions, active)
         np.testing.assert_array_equal(observations[1::2], first[1::2])
         assert not rewards[1::2].any()
@@ -299,6 +313,8 @@ def test_step_errors_leave_the_batch_as_it_was():
         env.step(np.zeros(4, int))
     with pytest.raises(RuntimeError, match="observe: environment 0 has never been reset"):
         env.observe()
+    with pytest.raises(RuntimeError, match="render_text: environment 0 has never been reset"):
+        env.render_text()
     env.reset(seed=0, options={"reset_mask": np.array([True, True, True, False])})
     with pytest.raises(RuntimeError, match="step: environment 3 has never been reset"):
         env.step(np.zeros(4, int))
@@ -316,6 +332,11 @@ def test_step_errors_leave_the_batch_as_it_was():
         (np.zeros(4, bool), TypeError, "`actions` must hold integers, got bool"),
         (["Up"] * 4, TypeError, "`actions` must hold integers"),
         ([0, 0, 4, 0], ValueError, "`actions` must be from -1 to 3, got 4 for environment 2"),
+        (
+            np.array([0, 2**64 - 1, 0, 0], np.uint64),
+            ValueError,
+            f"`actions` must be from -1 to 3, got {2**64 - 1} for environment 1",
+        ),
         ([0, 0, 0, -2], ValueError, "`actions` must be from -1 to 3, got -2 for environment 3"),
     ]:
         with pytest.raises(kind, match=f"step: {message}"):
@@ -375,6 +396,11 @@ def test_parse_errors():
         env.parse_actions("Up")
     with pytest.raises(TypeError, match="parse_actions: `texts` must be a sequence of strings"):
         env.parse_actions([b"Up"])
+    for texts in (None, 5, b"", iter(["1"]), {"1"}, np.array("1"), np.array([["1"]])):
+        with pytest.raises(TypeError, match="parse_actions: `texts` must be a sequence of strings"):
+            env.parse_actions(texts)
+    assert env.parse_actions(np.array(["1", "x"]))[0].tolist() == [1, -1]
+    assert env.parse_actions([])[0].size == 0
 
 
 def test_render_is_ansi_or_nothing():

@@ -111,11 +111,12 @@ class Batch final : public VectorEnv {
 
   void observe(std::span<const std::int64_t> ids, bool whole, std::int32_t* observations,
                std::int32_t* observation_lengths) const override {
-    check_ids("observe", "ids", ids);
+    const char* function = whole ? "render_text" : "observe";
+    check_ids(function, "ids", ids);
     const std::int32_t length = whole ? whole_observation_tokens() : max_observation_tokens_;
     const ObservationForm form = whole ? ObservationForm::kGrid : form_;
     each(ids, [&](std::size_t i, const Slot& slot) {
-      if (slot.episode.phase == Phase::kUnset) throw_not_reset("observe", ids[i]);
+      if (slot.episode.phase == Phase::kUnset) throw_not_reset(function, ids[i]);
       TokenWriter writer(observations + static_cast<std::int64_t>(i) * length);
       E::observe(params_, slot.state, slot.episode.elapsed_steps, form, writer);
       observation_lengths[i] = writer.size();

@@ -1,12 +1,15 @@
 // FrozenLakeText: walk over the ice to the goal; a hole ends the episode.
 //
-// Maps are drawn until the goal can be reached. On slippery ice a step goes where it was meant to
-// with `success_rate`, otherwise to either side with equal probability; Gymnasium's FrozenLake is
-// success_rate = 1/3. Actions have Gymnasium's order. The reward is 1 at the goal, else 0.
+// Maps are drawn until the goal can be reached; where that fails kMaxDraws times, as it does with
+// hardly any ice, a path is carved into the last one. On slippery ice a step goes where it was
+// meant to with `success_rate`, otherwise to either side with equal probability; Gymnasium's
+// FrozenLake is success_rate = 1/3. Actions have Gymnasium's order. The reward is 1 at the goal,
+// else 0.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 
 #include "envs/bitboard.h"
 #include "envs/env.h"
@@ -19,6 +22,7 @@ struct FrozenLakeText {
   static constexpr std::uint32_t kVersion = 1;
   static constexpr ObservationForm kDefaultForm = ObservationForm::kGrid;
   static constexpr int kMaxSize = 11;  // 121 cells fit a bitboard
+  static constexpr int kMaxDraws = 2000;
   static constexpr std::array kMoves = {kLeft, kDown, kRight, kUp};
 
   struct Params {
@@ -40,6 +44,7 @@ struct FrozenLakeText {
     const double frozen = options.number("frozen_probability", 0.8, 0.05, 1.0);
     const bool slippery = options.boolean("slippery", false);
     const double success_rate = options.number("success_rate", 1.0 / 3.0, 0.0, 1.0);
+    if (!slippery) options.omit("success_rate");
     const bool random_ends = options.choice("ends", "random", {"corners", "random"}) == 1;
     return {.grid = {size, size},
             .frozen_probability = frozen,
@@ -67,7 +72,7 @@ struct FrozenLakeText {
   static State reset(const Params& params, RandomStream& level) {
     const int cells = params.grid.size();
     State state{};
-    do {
+    for (int draw = 0; draw < kMaxDraws; ++draw) {
       state = State{.holes = {}, .goal = cells - 1, .player = 0};
       if (params.random_ends) {
         state.player = below(level, cells);
@@ -78,7 +83,9 @@ struct FrozenLakeText {
         if (cell == state.player || cell == state.goal) continue;
         if (level.uniform() >= params.frozen_probability) state.holes.set(cell);
       }
-    } while (solve(params, state).distance < 0);
+      if (solve(params, state).distance >= 0) return state;
+    }
+    carve(params.grid, level, state);
     return state;
   }
 
@@ -151,6 +158,24 @@ struct FrozenLakeText {
   }
 
  private:
+  // Freezes the holes on one of the shortest ways to the goal, each with the same probability.
+  static void carve(const Grid& grid, RandomStream& level, State& state) {
+    int row = grid.row(state.player);
+    int column = grid.column(state.player);
+    while (true) {
+      const int down = grid.row(state.goal) - row;
+      const int right = grid.column(state.goal) - column;
+      const int distance = std::abs(down) + std::abs(right);
+      if (distance == 0) return;
+      if (below(level, distance) < std::abs(down)) {
+        row += down > 0 ? 1 : -1;
+      } else {
+        column += right > 0 ? 1 : -1;
+      }
+      state.holes.clear(row * grid.width + column);
+    }
+  }
+
   static int below(RandomStream& random, int n) {
     return static_cast<int>(random.below(static_cast<std::uint32_t>(n)));
   }

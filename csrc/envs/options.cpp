@@ -40,7 +40,19 @@ const OptionValue* Options::find(const char* name) {
 }
 
 void Options::record(const char* name, const std::string& value) {
-  canonical_ += concat(canonical_.empty() ? "" : ", ", name, "=", value);
+  read_.emplace_back(name, value);
+}
+
+void Options::omit(const char* name) {
+  std::erase_if(read_, [&](const auto& option) { return option.first == name; });
+}
+
+std::string Options::canonical() const {
+  std::string line;
+  for (const auto& [name, value] : read_) {
+    line += concat(line.empty() ? "" : ", ", name, "=", value);
+  }
+  return line;
 }
 
 bool Options::boolean(const char* name, bool fallback) {
@@ -79,6 +91,7 @@ double Options::number(const char* name, double fallback, double low, double hig
     refuse(name, concat("be a number in [", low, ", ", high, "]"),
            given ? *given : OptionValue(fallback));
   }
+  value += 0.0;  // -0 is 0
   record(name, exact(value));
   return value;
 }

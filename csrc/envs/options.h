@@ -5,7 +5,9 @@
 #include <initializer_list>
 #include <map>
 #include <string>
+#include <utility>
 #include <variant>
+#include <vector>
 
 namespace fastrl {
 
@@ -23,11 +25,16 @@ class Options {
   // The position of the chosen name in `choices`.
   int choice(const char* name, const char* fallback, std::initializer_list<const char*> choices);
 
+  bool given(const char* name) const { return values_.contains(name); }
+
+  // Leaves an option that was read out of the canonical line: it changes nothing, or others say it.
+  void omit(const char* name);
+
   // Refuses what nobody has read.
   void finish() const;
 
-  // "size=6, num_boxes=1, …": equal exactly when the environments are.
-  const std::string& canonical() const { return canonical_; }
+  // "height=6, width=6, num_boxes=1, …": equal exactly when the environments are.
+  std::string canonical() const;
 
  private:
   const OptionValue* find(const char* name);
@@ -36,7 +43,7 @@ class Options {
   std::string id_;
   std::map<std::string, OptionValue> values_;
   std::map<std::string, bool> known_;
-  std::string canonical_;
+  std::vector<std::pair<std::string, std::string>> read_;  // in order
 };
 
 }  // namespace fastrl

@@ -7,18 +7,22 @@ namespace fastrl {
 
 Sokoban::Params Sokoban::parse(Options& options) {
   // A square of 13 has 121 cells inside, which fit a bitboard; coordinates below 36 are one token.
-  const auto size = static_cast<int>(options.integer("size", 6, 4, 13));
+  const auto size = static_cast<int>(options.integer("size", 6, 5, 13));
   const auto height = static_cast<int>(options.integer("height", size, 3, 36));
   const auto width = static_cast<int>(options.integer("width", size, 3, 36));
+  options.omit("size");
   Params params{
       .inside = {height - 2, width - 2},
       .num_boxes = static_cast<int>(options.integer("num_boxes", 1, 1, 32)),
       .min_solution = static_cast<std::int32_t>(options.integer("min_solution_length", 1, 1, 1000)),
       .max_solution =
           static_cast<std::int32_t>(options.integer("max_solution_length", 1000, 1, 1000)),
-      .sparse = options.choice("reward", "gym", {"gym", "sparse"}) == 1};
+      .sparse = options.choice("reward", "gym", {"gym", "sparse"}) == 1,
+      .extent = options.given("height")  ? "height"
+                : options.given("width") ? "width"
+                                         : "size"};
   if (params.inside.size() > Bitboard::kCapacity) {
-    fail_value("make_vec", "height",
+    fail_value("make_vec", params.extent,
                concat("leave at most ", Bitboard::kCapacity, " cells inside the walls"),
                concat(height, " × ", width));
   }

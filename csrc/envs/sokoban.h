@@ -26,6 +26,7 @@ struct Sokoban {
     std::int32_t min_solution;  // of a level, in actions
     std::int32_t max_solution;
     bool sparse;
+    const char* extent;  // the option that says how large the room is, for errors
   };
 
   struct State {

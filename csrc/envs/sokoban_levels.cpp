@@ -1,8 +1,10 @@
 // How levels are made: carve a room, place targets, then play backwards from every solved position
 // by pulling boxes. All that is reached backwards can be solved forwards, and where the backward
-// search is complete its depth is the length of the shortest solution.
+// search is complete its depth is the length of the shortest solution. Elsewhere the depth is at
+// least that length, and a shorter solution is looked for forwards.
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <span>
 #include <utility>
 
@@ -90,16 +92,20 @@ void expand_backwards(const Grid& inside, const Sokoban::State& room,
   }
 }
 
-void search_backwards(const Sokoban::Params& params, const Sokoban::State& room,
-                      RandomStream& random, PositionSet& seen) {
+// Returns a depth from which on solutions may be shorter than the depth at which a position was
+// found, but not shorter than this one.
+int search_backwards(const Sokoban::Params& params, const Sokoban::State& room,
+                     RandomStream& random, PositionSet& seen) {
   seen.clear();
   for (int cell = 0; cell < params.inside.size(); ++cell) {
     if (is_floor(room, room.boxes, cell)) seen.insert(room.boxes, cell, 0, 0);
   }
+  int exact_depth = std::numeric_limits<int>::max();
   std::size_t begin = 0;
   while (begin < seen.size() && !seen.full() && seen[begin].depth < params.max_solution) {
     const std::size_t end = seen.size();
     const std::size_t layer = end - begin;
+    if (layer > kBeam) exact_depth = std::min(exact_depth, seen[begin].depth + 1);
     // Every position of a thin layer, or a random choice of kBeam from a thick one.
     std::size_t needed = std::min(layer, kBeam);
     for (std::size_t i = begin; i < end && !seen.full(); ++i) {
@@ -110,6 +116,7 @@ void search_backwards(const Sokoban::Params& params, const Sokoban::State& room,
     }
     begin = end;
   }
+  return exact_depth;
 }
 
 }  // namespace
@@ -120,7 +127,7 @@ Sokoban::State make_sokoban_level(const Sokoban::Params& params, RandomStream& r
     Sokoban::State room = empty_room(params.inside);
     carve(params.inside, random, room.walls);
     if (!place_targets(params.inside, params.num_boxes, random, room)) continue;
-    search_backwards(params, room, random, seen);
+    const int exact_depth = search_backwards(params, room, random, seen);
     // One of the starts with every box off its target, each with the same probability.
     std::uint32_t candidates = 0;
     std::size_t chosen = 0;
@@ -132,9 +139,11 @@ Sokoban::State make_sokoban_level(const Sokoban::Params& params, RandomStream& r
     if (candidates == 0) continue;
     room.boxes = seen[chosen].boxes;
     room.player = static_cast<std::uint64_t>(seen[chosen].player);
+    const bool in_doubt = params.min_solution > exact_depth;
+    if (in_doubt && solve_sokoban(params, room, params.min_solution - 1).distance > 0) continue;
     return room;
   }
-  fail_value("make_vec", "size",
+  fail_value("make_vec", params.extent,
              concat("leave room for a level with ", params.num_boxes, " boxes and a solution of ",
                     params.min_solution, " to ", params.max_solution, " actions"),
              concat(params.inside.height + 2, " × ", params.inside.width + 2));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "envs/bitboard.h"
@@ -41,12 +42,14 @@ class PositionSet {
 
 inline constexpr std::size_t kMaxSolverPositions = 1 << 18;
 
-// The fewest actions that solve `state`; kUnknown after kMaxSolverPositions.
-Solution solve_sokoban(const Sokoban::Params& params, const Sokoban::State& state);
+// The fewest actions that solve `state`; kUnknown after kMaxSolverPositions, or where it takes more
+// than `max_distance`.
+Solution solve_sokoban(const Sokoban::Params& params, const Sokoban::State& state,
+                       int max_distance = std::numeric_limits<int>::max());
 
-// A level whose shortest solution has params.min_solution to params.max_solution actions (that of
-// a large room is known only to be at most the latter). Throws std::invalid_argument when the
-// options leave none to be found.
+// A level whose shortest solution has params.min_solution to params.max_solution actions (the
+// former is a goal where kMaxSolverPositions do not suffice to rule out a shorter one). Throws
+// std::invalid_argument when the options leave none to be found.
 Sokoban::State make_sokoban_level(const Sokoban::Params& params, RandomStream& random);
 
 }  // namespace fastrl

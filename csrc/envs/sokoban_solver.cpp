@@ -57,7 +57,8 @@ Bitboard live_cells(const Grid& inside, const Bitboard& walls, const Bitboard& t
 
 }  // namespace
 
-Solution solve_sokoban(const Sokoban::Params& params, const Sokoban::State& state) {
+Solution solve_sokoban(const Sokoban::Params& params, const Sokoban::State& state,
+                       int max_distance) {
   if (state.solved()) return {.distance = 0};
   const Bitboard live = live_cells(params.inside, state.walls, state.targets);
   if (!state.boxes.within(live)) return {};
@@ -66,6 +67,7 @@ Solution solve_sokoban(const Sokoban::Params& params, const Sokoban::State& stat
   seen.insert(state.boxes, static_cast<int>(state.player), 0, 0);
   for (std::size_t head = 0; head < seen.size(); ++head) {
     const PositionSet::Position from = seen[head];
+    if (from.depth >= max_distance) return {.distance = kUnknown};
     for (int action = 0; action < 4; ++action) {
       Sokoban::State next{state.walls, state.targets, from.boxes,
                           static_cast<std::uint64_t>(from.player)};

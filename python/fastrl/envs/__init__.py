@@ -1,7 +1,9 @@
 """Native vectorized environments, with time: snapshot, restore, branch, solve.
 
 Importing this also registers every environment with Gymnasium, as in
-``gymnasium.make_vec("fastrl/Sokoban-v0", num_envs=64)``.
+``gymnasium.make_vec("fastrl/Sokoban-v0", num_envs=64)``. Gymnasium imports it on its
+own where the id names it:
+``gymnasium.make_vec("fastrl.envs:fastrl/Sokoban-v0", num_envs=64)``.
 """
 
 from importlib.util import find_spec

@@ -23,6 +23,8 @@ def check_ids(function: str, argument: str, ids: Ids) -> npt.NDArray[np.int64]:
         raise error(argument, "hold integers", chosen.dtype, kind=TypeError)
     if chosen.ndim != 1:
         raise error(argument, "have shape [n]", list(chosen.shape))
+    if chosen.dtype == np.uint64 and chosen.max() > np.iinfo(np.int64).max:
+        raise error(argument, "fit into 64 bits with a sign", chosen.max(), kind=IndexError)
     return np.ascontiguousarray(chosen, np.int64)
 
 

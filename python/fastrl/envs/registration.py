@@ -42,6 +42,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+# What other libraries let one say here.
+_ELSEWHERE = {
+    "num_threads": "be set for the whole process, with fastrl.set_num_threads",
+    "precision": "be left out, as the environments are exact and have no other precision",
+}
+
 
 def environment_ids() -> list[str]:
     """The ids that `make_vec` knows."""
@@ -73,6 +79,12 @@ def make_vec(
                        min_solution_length=1, max_solution_length=1000``
     ================== =========================================================================
 
+    The shortest solution of a Sokoban level has `min_solution_length` to `max_solution_length`
+    actions. The minimum is approximate in rooms with so many positions that a search cannot rule
+    out a shorter solution. Sizes go from 5 to 13; a room of `height` and `width` counts its outer
+    walls and must be at least 3 × 5 or 4 × 5. FrozenLakeText draws up to 2000 maps until the goal
+    can be reached, and carves a path into the last one if it cannot.
+
     All take ``observation="grid"|"compact"``: everything there is to see at each step, or
     everything at the start and then only what moves, for policies that read the whole history.
 
@@ -91,8 +103,14 @@ def make_vec(
             "verl_agent" (Sokoban), "ragen" (FrozenLakeText).
         render_mode: "ansi" lets `render()` return texts.
         **options: The environment's own.
+
+    All batches of a process share one pool of threads, see `fastrl.set_num_threads`, and numbers
+    do not depend on its size. There is one precision: rewards are float64 and exact.
     """
     arguments = Arguments("make_vec")
+    for option, expected in _ELSEWHERE.items():
+        if option in options:
+            raise arguments.error(option, expected, repr(options[option]))
     check_string("make_vec", "id", id)
     name = id.removeprefix("fastrl/")
     if preset is not None:
@@ -120,7 +138,9 @@ def make_vec(
         mode = AUTORESET_MODES[autoreset_mode]
     if max_episode_steps is not None:
         arguments.integer("max_episode_steps", max_episode_steps, low=1, high=2**31 - 1)
-    penalty = arguments.number("invalid_penalty", invalid_penalty or 0.0, low=0.0)
+    if invalid_penalty is None:
+        invalid_penalty = 0.0
+    penalty = arguments.number("invalid_penalty", invalid_penalty, low=0.0)
     if render_mode is not None:
         arguments.choice("render_mode", render_mode, ["ansi"])
     native = _core.make_vector_env(
@@ -151,7 +171,10 @@ def _plain(arguments: Arguments, name: str, value: object) -> bool | int | float
 
 
 def register_environments() -> None:
-    """Lets Gymnasium's own `make_vec` find all of these under "fastrl/"."""
+    """Lets Gymnasium's own `make_vec` find all of these under "fastrl/".
+
+    Gymnasium looks for no plugins: this module must be imported, or named in front of the id.
+    """
     for name in environment_ids():
         gymnasium.register(
             f"fastrl/{name}",

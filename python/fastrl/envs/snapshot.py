@@ -40,6 +40,14 @@ class Snapshot:
                 raise Arguments("Snapshot").error(
                     "index", "be an integer, a slice or [N] integers", repr(index), kind=TypeError
                 )
+        wrong = (indices < -len(self)) | (indices >= len(self))
+        if wrong.any():
+            raise Arguments("Snapshot").error(
+                "index",
+                f"be from {-len(self)} to {len(self) - 1}",
+                indices[wrong][0],
+                kind=IndexError,
+            )
         indices = indices.astype(np.int64)
         indices = np.where(indices < 0, indices + len(self), indices)
         return Snapshot(self._native.select(address(indices), indices.size))

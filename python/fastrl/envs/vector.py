@@ -147,6 +147,8 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             raise self._action_error(given)
         if active is not None:
             check_mask(Arguments("step"), "active", active, self.num_envs)
+        if given.dtype == np.uint64:
+            self._check_unsigned(given, active)
         if not self._lock.acquire(blocking=False):
             raise _busy("step")
         try:
@@ -202,19 +204,28 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return texts
 
     def parse_actions(
-        self, texts: Sequence[str]
+        self, texts: Sequence[str] | npt.NDArray[np.str_]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         """The actions that texts name, and which of them name one.
 
         Actions are whole words, in any case. The last complete ``<answer>…</answer>`` counts and in
         it the first action; a text without one counts by its last action. -1 where there is none.
         """
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        given = texts.tolist() if isinstance(texts, np.ndarray) else texts
+        if (
+            not isinstance(given, Sequence)
+            or isinstance(given, str | bytes)
+            or not all(isinstance(text, str) for text in given)
+        ):
             raise Arguments("parse_actions").error(
                 "texts", "be a sequence of strings", type(texts).__name__, kind=TypeError
             )
-        actions = np.empty(len(texts), np.int32)
-        self._native.parse_actions(list(texts), address(actions))
+        actions = np.empty(len(given), np.int32)
+        # A lone surrogate separates words, like all that is not ASCII, but has no UTF-8.
+        encodable = [
+            text if text.isascii() else text.encode("utf-8", "replace").decode() for text in given
+        ]
+        self._native.parse_actions(encodable, address(actions))
         return actions, actions >= 0
 
     def parse_action_tokens(
@@ -383,6 +394,21 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     def _chosen(self, function: str, argument: str, ids: Ids) -> npt.NDArray[np.int64]:
         return self._all_ids if ids is None else check_ids(function, argument, ids)
+
+    def _check_unsigned(
+        self, given: npt.NDArray[np.uint64], active: npt.NDArray[np.bool_] | None
+    ) -> None:
+        """As int64 these would be negative, and 2⁶⁴ − 1 a malformed action."""
+        wrong = given > np.iinfo(np.int64).max
+        if active is not None:
+            wrong &= active
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            raise Arguments("step").error(
+                "actions",
+                f"be from -1 to {self.num_actions - 1}",
+                f"{given[i]} for environment {i}",
+            )
 
     def _action_error(self, given: npt.NDArray[Any]) -> Exception:
         error = Arguments("step").error

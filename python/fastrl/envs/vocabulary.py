@@ -1,5 +1,6 @@
 """The vocabulary that all text environments share: special tokens, words and characters."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,6 +33,13 @@ def tokenize(text: str) -> npt.NDArray[np.int32]:
         [N] int32 tokens, with ``detokenize(tokenize(text)) == text``.
     """
     check_string("tokenize", "text", text)
+    wrong = re.search(r"[^\n -~]", text)
+    if wrong:
+        raise Arguments("tokenize").error(
+            "text",
+            "hold printable ASCII and newlines only",
+            f"{wrong[0]!a} at position {wrong.start()}",
+        )
     return np.array(_core.tokenize(text), np.int32)
 
 

@@ -260,8 +260,8 @@ class FrozenLakeText:
         stream: RandomStream,
         success_rate: float | None,
     ) -> Self:
-        """A level: maps are drawn until the goal can be reached."""
-        while True:
+        """A level: up to 2000 maps are drawn until the goal can be reached, then it is carved."""
+        for _ in range(2000):
             player, goal = 0, size * size - 1
             if ends == "random":
                 player, goal = level.below(size * size), level.below(size * size - 1)
@@ -274,8 +274,22 @@ class FrozenLakeText:
             text = "\n".join("".join(letters[r * size : (r + 1) * size]) for r in range(size))
             lake = cls(text, stream, None)
             if solve(lake, 4)[0] >= 0:
-                lake.success_rate = success_rate
-                return lake
+                break
+        else:
+            lake._carve(level)
+        lake.success_rate = success_rate
+        return lake
+
+    def _carve(self, level: RandomStream) -> None:
+        """Freezes one of the shortest ways to the goal."""
+        row, column = self.player
+        while (row, column) != self.goal:
+            down, right = self.goal[0] - row, self.goal[1] - column
+            if level.below(abs(down) + abs(right)) < abs(down):
+                row += 1 if down > 0 else -1
+            else:
+                column += 1 if right > 0 else -1
+            self.holes = self.holes - {(row, column)}
 
     def succeeded(self) -> bool:
         """On the goal."""
