@@ -49,6 +49,7 @@ def test_train_writes_log_checkpoint_and_picture(tmp_path, algorithm):
         (["r3l", "--option", "env_steps=3"], "`--option` must not be env_steps, which is --steps"),
         (["r3l", "--option", "lengths=3"], "lengths"),
         (["r3l", "--env", "Nothing-v0"], "Nothing-v0"),
+        (["r3l", "--option", "reflection=no"], "`reflection` must be True or False, got 'no'"),
         (["r3l", "--steps", "0"], "`env_steps` must be at least 1, got 0"),
     ],
 )
@@ -63,6 +64,13 @@ def test_options_go_to_the_environment_or_to_the_run():
     env_options, run_options = parse_options(["length=12", "reward=binary", "width=32", "x=true"])
     assert env_options == {"length": 12, "reward": "binary", "x": True}
     assert run_options == {"width": 32}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("false", False), ("False", False), ("true", True), ("True", True)]
+)
+def test_options_take_both_spellings_of_bools(text, value):
+    assert parse_options([f"reflection={text}"]) == ({}, {"reflection": value})
 
 
 def test_info_says_what_this_build_has():

@@ -82,10 +82,16 @@ def test_a_config_survives_json():
         ({"target_success": 2.0}, r"`target_success` must be in \[0, 1\], got 2"),
         ({"guidance": "maybe"}, "`guidance` must be one of 'episode', 'turn', 'none'"),
         ({"seed": -1}, "`seed` must be at least 0, got -1"),
+        ({"reflection": "False"}, "`reflection` must be True or False, got 'False'"),
+        ({"mask_prefix": 1}, "`mask_prefix` must be True or False, got 1"),
+        ({"avoid": None}, "TrainConfig: `avoid` must be True or False, got None"),
+        ({"suggest": 0.0}, "`suggest` must be True or False, got 0.0"),
+        ({"env": 3}, "`env` must be a string, got int"),
+        ({"env_options": [1]}, "`env_options` must be a dict, got list"),
     ],
 )
 def test_a_config_names_what_is_wrong(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         tiny(**changes)
 
 
@@ -138,6 +144,25 @@ def test_the_r3l_loss_equals_its_formula():
         atol=1e-6,
         rtol=1e-4,
     )
+
+
+def test_reflections_are_learned_and_do_not_dilute_the_rest():
+    trainer, batch = collected(env_options={"length": 3, "num_levels": 1}, seed=1)
+    guided = np.flatnonzero(batch.roles == Role.GUIDED)
+    assert len(guided)
+    expected = r3l_objective(trainer.policy, batch, trainer.config)
+    roles = batch.roles.copy()
+    roles[guided] = Role.REFLECTION
+    ours = r3l_objective(trainer.policy, dataclasses.replace(batch, roles=roles), trainer.config)
+    assert ours.loss.item() == expected.loss.item()
+    assert torch.equal(ours.advantages, expected.advantages)
+
+
+def test_actions_that_the_policy_may_not_say_are_refused():
+    trainer, batch = collected()
+    batch.tokens[batch.action_mask] = 0
+    with pytest.raises(ValueError, match="`batch` must hold actions of tokens that `policy` may"):
+        r3l_objective(trainer.policy, batch, trainer.config)
 
 
 def test_an_all_failure_batch_changes_nothing():
@@ -273,6 +298,13 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
     Trainer(TINY, tmp_path)
     with pytest.raises(ValueError, match="`folder` must be empty or hold a run of the same config"):
         Trainer(tiny(seed=1), tmp_path)
+
+
+def test_the_last_update_is_evaluated_and_training_stays_the_same():
+    last = Trainer(tiny(eval_every=1000)).run()
+    assert [record["update"] for record in last if "success" in record] == [0, len(last) - 1]
+    often = Trainer(tiny(eval_every=1)).run()
+    assert last[-1] == often[-1]
 
 
 def test_seeds_draw_their_own_levels():

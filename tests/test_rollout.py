@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import fastrl
@@ -256,6 +257,10 @@ def test_a_success_needs_no_pivot():
         ({"trajectory_outcome": ["failure"]}, "bad_outcome"),
         ({"improvement_suggestion": None}, "no_suggestion"),
         ({"improvement_suggestion": 3}, "bad_field"),
+        ({"improvement_suggestion": "caf\u00e9"}, "bad_text"),
+        ({"improvement_suggestion": "avoid\t3"}, "bad_text"),
+        ({"improvement_suggestion": "avoid\u00003"}, "bad_text"),
+        ({"improvement_suggestion": "\ud800"}, "bad_text"),
         ({"trajectory_summary": None}, "bad_field"),
     ],
 )
@@ -464,6 +469,46 @@ def test_an_untrained_model_reflects_badly_and_nothing_breaks():
     assert (batch.pivot_turns == -1).all()
 
 
+def test_escapes_that_no_token_spells_cost_one_reflection_only():
+    envs = code_lock(num_envs=4)
+    good = json.dumps(REPORT)
+    texts = [json.dumps(REPORT | {"improvement_suggestion": t}) for t in ("\u00e9", "\t", "\0")]
+    rollout = ReflectThenRetry(
+        make_policy(envs), envs, ModelReflector(ScriptedPolicy([*texts, good]))
+    )
+    _, metrics = rollout.collect(11)
+    assert metrics["malformed_bad_text"] == metrics["malformed"] == 3
+    assert metrics["retries"] == 1
+
+
+@pytest.mark.parametrize("token", [-1, 128])
+def test_tokens_without_a_spelling_cost_one_reflection_only(token):
+    class Stray(ScriptedPolicy):
+        def generate(self, *arguments, **options):
+            said = super().generate(*arguments, **options)
+            said.tokens[0, 3] = token
+            return said
+
+    envs = code_lock(num_envs=4)
+    reflector = ModelReflector(Stray([json.dumps(REPORT)] * 4))
+    _, metrics = ReflectThenRetry(make_policy(envs), envs, reflector).collect(11)
+    assert metrics["malformed_bad_token"] == metrics["malformed"] == 1
+    assert metrics["retries"] == 3
+
+
+def test_reflections_that_rightly_judge_a_success_are_learned():
+    envs = code_lock(length=1, num_choices=2)
+    report = json.dumps(REPORT | {"trajectory_outcome": "success"})
+    rollout = ReflectThenRetry(
+        make_policy(envs), envs, ModelReflector(ScriptedPolicy([report] * 8))
+    )
+    batch, metrics = rollout.collect(11)
+    spoken = batch.roles == Role.REFLECTION
+    assert 0 < metrics["base_successes"] < 8
+    assert metrics["verified_reflections"] == metrics["base_successes"] == spoken.sum()
+    assert batch.successes[batch.pairs[spoken]].all()
+
+
 class Judge:
     """Gives every attempt the same reflection."""
 
@@ -482,6 +527,50 @@ def test_attempts_judged_a_success_are_left_alone():
     batch, metrics = ReflectThenRetry(make_policy(envs), envs, judge).collect(0)
     assert metrics["retries"] == 0
     assert len(batch) == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"retry_from_step": 5}, "`retry_from_step` must be from 0 to 4, got 5"),
+        ({"retry_from_step": -1}, "`retry_from_step` must be from 0 to 4, got -1"),
+        ({"retry_from_step": None}, "`retry_from_step` must be an integer, got NoneType"),
+        ({"avoid_action": 4}, "`avoid_action` must be from -1 to 3, got 4"),
+        ({"trajectory_outcome": "Failure"}, "`trajectory_outcome` must be one of 'success'"),
+        ({"improvement_suggestion": "\t"}, "`improvement_suggestion` must be printable ASCII"),
+    ],
+)
+def test_a_reflectors_mistake_is_named(change, message):
+    envs = code_lock()
+    judge = Judge(dataclasses.replace(parse_reflection(json.dumps(REPORT), num_turns=2), **change))
+    with pytest.raises((ValueError, TypeError), match=rf"Judge\.reflect, attempt 0: {message}"):
+        ReflectThenRetry(make_policy(envs), envs, judge).collect(0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda: Reflections(), r"`return value` must hold one row for each of 8 attempts, got 0"),
+        (lambda: [None] * 8, "`return value` must be Reflections, got list"),
+    ],
+)
+def test_a_reflector_that_does_not_answer_each_attempt_is_named(answer, message):
+    class Short:
+        def reflect(self, attempts, episodes):
+            return answer()
+
+    envs = code_lock()
+    with pytest.raises((ValueError, TypeError), match=rf"Short\.reflect: {message}"):
+        ReflectThenRetry(make_policy(envs), envs, Short()).collect(0)
+
+
+@pytest.mark.parametrize("mode", ["next_step", "same_step"])
+def test_environments_that_reset_themselves_are_refused(mode):
+    envs = fastrl.make_vec("CodeLock-v0", 2, autoreset_mode=mode)
+    with pytest.raises(ValueError, match=r'GroupRollout: `envs` must be made with .*"disabled"'):
+        GroupRollout(make_policy(envs), envs)
+    with pytest.raises(ValueError, match="ReflectThenRetry: `envs` must be made with"):
+        ReflectThenRetry(make_policy(envs), envs, RuleReflector())
 
 
 def test_the_rule_finds_falls_and_detours_on_ice():
@@ -538,6 +627,14 @@ def test_rules_need_snapshots():
 def test_a_spec_names_what_is_wrong(options, message):
     with pytest.raises(ValueError, match=message):
         RolloutSpec(**options)
+
+
+@pytest.mark.parametrize("value", ["False", 0, None])
+def test_flags_are_true_or_false(value):
+    with pytest.raises(TypeError, match="RolloutSpec: `avoid` must be True or False, got"):
+        RolloutSpec(avoid=value)
+    with pytest.raises(TypeError, match="RuleReflector: `suggest` must be True or False, got"):
+        RuleReflector(suggest=value)
 
 
 def test_collect_names_a_wrong_seed():

@@ -28,13 +28,15 @@ _FLAGS = {
     "env_steps": "--steps",
     "learning_rate": "--learning-rate",
 }
+_PYTHON_BOOLS = {"True": "true", "False": "false"}
 _RUN_OPTIONS = {field.name for field in dataclasses.fields(TrainConfig)} - set(_FLAGS)
 
 
 def parse_options(options: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Splits key=value texts into the environment's options and the run's.
 
-    Values are read as JSON where they are JSON (numbers, true, null), else as text.
+    Values are read as JSON where they are JSON (numbers, true, null), True and False as Python
+    means them, and all others as text.
     """
     env_options: dict[str, Any] = {}
     run_options: dict[str, Any] = {}
@@ -46,7 +48,7 @@ def parse_options(options: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any
             flag = _FLAGS[key]
             raise argument_error("train", "--option", f"not be {key}, which is {flag}", option)
         try:
-            value = json.loads(text)
+            value = json.loads(_PYTHON_BOOLS.get(text, text))
         except ValueError:
             value = text
         (run_options if key in _RUN_OPTIONS else env_options)[key] = value

@@ -74,6 +74,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         arguments = Arguments("TrainConfig")
         arguments.choice("algorithm", self.algorithm, ALGORITHMS)
+        for name, kind, wanted in (("env", str, "string"), ("env_options", dict, "dict")):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise arguments.error(name, f"be a {wanted}", type(value).__name__, kind=TypeError)
+        for name in ("reflection", "mask_prefix", "avoid", "suggest"):
+            arguments.flag(name, getattr(self, name))
         for name, low in (
             ("seed", 0),
             ("env_steps", 1),

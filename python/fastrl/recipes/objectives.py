@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 import fastrl
+from fastrl._dispatch import argument_error
 from fastrl.recipes.config import TrainConfig
 from fastrl.rollout.torch_policy import TorchPolicy
 from fastrl.rollout.trajectories import Role, Trajectories
@@ -29,7 +30,12 @@ def action_log_probs(policy: TorchPolicy, batch: Trajectories, mask: torch.Tenso
     hidden = policy.model(tokens)
     row, column = mask.nonzero(as_tuple=True)
     logits = policy.logits(hidden[row, column - 1])  # [N, number of allowed tokens]
-    index = torch.searchsorted(policy.allowed_tokens, tokens[row, column])
+    chosen = tokens[row, column]
+    if not torch.isin(chosen, policy.allowed_tokens).all():
+        raise argument_error(
+            "action_log_probs", "batch", "hold actions of tokens that `policy` may say", "others"
+        )
+    index = torch.searchsorted(policy.allowed_tokens, chosen)
     stats = fastrl.token_log_probs(logits, index, temperature=policy.temperature)
     return torch.zeros(mask.shape).index_put((row, column), stats.log_probs)
 
@@ -52,7 +58,9 @@ def grpo_objective(policy: TorchPolicy, batch: Trajectories, config: TrainConfig
 
 
 def r3l_objective(policy: TorchPolicy, batch: Trajectories, config: TrainConfig) -> Objective:
-    """Amplified advantages behind the pivot, plus the likelihood of verified guided retries.
+    """Amplified advantages behind the pivot, plus the likelihood of what was verified.
+
+    Guided retries and reflections are learned with advantage 1 in a term of their own.
 
     Bases and retries of a level are one group. There is no importance ratio: a retry was sampled
     with the advice in sight and is trained on without it.
@@ -62,7 +70,7 @@ def r3l_objective(policy: TorchPolicy, batch: Trajectories, config: TrainConfig)
         mask = fastrl.pivot_mask(
             mask, torch.from_numpy(batch.turn_starts), torch.from_numpy(batch.pivot_turns)
         )
-    taught = batch.roles == Role.GUIDED
+    taught = np.isin(batch.roles, (Role.GUIDED, Role.REFLECTION))
     reinforced = torch.from_numpy(np.flatnonzero(~taught))
     rewards = torch.from_numpy(batch.rewards)[reinforced]
     advantages = fastrl.group_advantages(
@@ -73,9 +81,9 @@ def r3l_objective(policy: TorchPolicy, batch: Trajectories, config: TrainConfig)
     log_probs = action_log_probs(policy, batch, mask)
     loss = fastrl.policy_loss(log_probs[reinforced], advantages, mask[reinforced], spec="r3l").loss
     if taught.any() and config.sft_coef:
-        guided = torch.from_numpy(np.flatnonzero(taught))
+        verified = torch.from_numpy(np.flatnonzero(taught))
         likelihood = fastrl.policy_loss(
-            log_probs[guided], torch.ones(len(guided)), mask[guided], spec="r3l"
+            log_probs[verified], torch.ones(len(verified)), mask[verified], spec="r3l"
         ).loss
         loss = loss + config.sft_coef * likelihood
     return Objective(loss, advantages)

@@ -133,7 +133,8 @@ class Trainer:
         self.env_steps += int(metrics.pop("env_steps"))
         record = {"update": self.update, "env_steps": self.env_steps, **metrics}
         record |= {"loss": objective.loss.item(), "grad_norm": norm.item()}
-        if self.update % config.eval_every == 0:
+        # The last update is always evaluated: a run's end is what it is judged by.
+        if self.update % config.eval_every == 0 or self.env_steps >= config.env_steps:
             record["success"] = self.evaluate()
         timings = {
             "update": self.update,

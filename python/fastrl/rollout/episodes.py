@@ -40,6 +40,7 @@ class RolloutSpec:
         arguments = Arguments("RolloutSpec")
         arguments.integer("max_action_tokens", self.max_action_tokens, low=1)
         arguments.choice("guidance", self.guidance, ("episode", "turn", "none"))
+        arguments.flag("avoid", self.avoid)
         arguments.choice("verified", self.verified, ("success", "improvement"))
         arguments.choice("retry_rng", self.retry_rng, ("restore", "keep", "fork"))
 

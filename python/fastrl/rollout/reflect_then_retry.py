@@ -13,7 +13,7 @@ import numpy as np
 from fastrl._dispatch import Arguments
 from fastrl.rollout.episodes import Episodes, Player, RolloutSpec
 from fastrl.rollout.policy import IntArray, Policy, Session
-from fastrl.rollout.reflections import Reflection
+from fastrl.rollout.reflections import SUCCESS, Reflection, Reflections, check_reflections
 from fastrl.rollout.reflectors import Reflector
 from fastrl.rollout.trajectories import Role, Trajectories, Transcript
 
@@ -30,6 +30,14 @@ class GroupRollout:
     """
 
     def __init__(self, policy: Policy, envs: Any, spec: RolloutSpec | None = None) -> None:
+        from gymnasium.vector import AutoresetMode
+
+        # Any other mode starts new episodes under the hands of the rollout, which loses successes.
+        mode = getattr(envs, "metadata", {}).get("autoreset_mode")
+        if mode != AutoresetMode.DISABLED:
+            raise Arguments(type(self).__name__).error(
+                "envs", 'be made with autoreset_mode="disabled"', mode
+            )
         self.policy = policy
         self.envs = envs
         self.spec = spec or RolloutSpec()
@@ -79,8 +87,9 @@ class ReflectThenRetry(GroupRollout):
     """Plays half of each group from the start, and retries attempts where a reflection says so.
 
     A batch holds bases and retries (their group is the base's), guided trajectories of the verified
-    retries (they succeed, with more reward or in fewer turns than their base), and the reflections
-    of these if a model wrote them. Bases that were retried carry the pivot, too.
+    retries (they succeed, with more reward or in fewer turns than their base), and verified
+    reflections if a model wrote them: those of verified retries, and those that rightly judged an
+    attempt a success. Bases that were retried carry the pivot, too.
 
     Args:
         policy: Chooses the tokens.
@@ -101,6 +110,7 @@ class ReflectThenRetry(GroupRollout):
         bases = attempts.trajectories
         metrics = _base_metrics(attempts)
         reflections = self.reflector.reflect(bases, attempts.episodes)
+        check_reflections(type(self.reflector).__name__, reflections, bases, self.envs)
         metrics |= {"reflections": len(reflections), "malformed": reflections.malformed.total()}
         for reason, count in sorted(reflections.malformed.items()):
             metrics[f"malformed_{reason}"] = count
@@ -112,9 +122,21 @@ class ReflectThenRetry(GroupRollout):
             for row, reflection in enumerate(reflections)
             if reflection is not None and reflection.wants_retry
         }
-        if not chosen:
-            return bases, metrics
+        parts, confirmed = [bases], _confirmed(bases, reflections)
+        if chosen:
+            retried, verified = self._retried(attempts, chosen, metrics)
+            parts += retried
+            confirmed = np.union1d(confirmed, verified)
+        if reflections.spoken is not None:
+            metrics["verified_reflections"] = len(confirmed)
+            parts.append(reflections.spoken[confirmed])
+        return Trajectories.concatenate(parts), metrics
 
+    def _retried(
+        self, attempts: _Attempts, chosen: dict[int, Reflection], metrics: Metrics
+    ) -> tuple[list[Trajectories], IntArray]:
+        """The retries and guided trajectories of some attempts; the rows of verified retries."""
+        bases = attempts.trajectories
         rows = np.array(list(chosen), np.int32)
         advice = list(chosen.values())
         pivots = np.array([reflection.retry_from_step for reflection in advice], np.int32)
@@ -141,12 +163,10 @@ class ReflectThenRetry(GroupRollout):
             "pivot_turns": pivots,
             "pairs": rows,
         }
-        parts = [bases, distilled.trajectories(**shared, role=Role.RETRY)]
+        parts = [distilled.trajectories(**shared, role=Role.RETRY)]
         if self.spec.guidance != "none":
             parts.append(guided.trajectories(**shared, role=Role.GUIDED)[verified])
-        if reflections.spoken is not None:
-            parts.append(reflections.spoken[rows[verified]])
-        return Trajectories.concatenate(parts), metrics
+        return parts, rows[verified]
 
     def _retry(
         self, attempts: _Attempts, rows: IntArray, pivots: IntArray, advice: list[Reflection]
@@ -205,6 +225,12 @@ class ReflectThenRetry(GroupRollout):
         actions = np.array([reflection.avoid_action for reflection in advice])
         tokens = np.asarray(self.envs.action_tokens, np.int32)
         return np.where(actions >= 0, tokens[actions], np.int32(-1)).astype(np.int32)
+
+
+def _confirmed(bases: Trajectories, reflections: Reflections) -> IntArray:
+    """The successful attempts that their reflection judged a success."""
+    judged = [reflection and reflection.trajectory_outcome == SUCCESS for reflection in reflections]
+    return np.flatnonzero(bases.successes & np.array(judged, np.bool_)).astype(np.int32)
 
 
 def _base_metrics(attempts: _Attempts) -> Metrics:

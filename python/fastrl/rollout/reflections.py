@@ -1,6 +1,7 @@
 """The reflection on an attempt: five fields of JSON, validated before anything is paid for."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ SUCCESS = "success"
 INEFFICIENT = "success_but_inefficient"
 FAILURE = "failure"
 OUTCOMES = (SUCCESS, INEFFICIENT, FAILURE)
+
+# What the tokens of the environments can spell; JSON escapes can write any other character.
+_SPELLABLE = re.compile(r"[\n -~]*")
 
 
 class MalformedReflectionError(ValueError):
@@ -68,7 +72,7 @@ def parse_reflection(text: str, *, num_turns: int) -> Reflection:
 
     Raises:
         MalformedReflectionError: With the reason no_json, bad_json, missing_field, bad_field,
-            bad_outcome, no_suggestion or bad_pivot.
+            bad_outcome, no_suggestion, bad_text (a suggestion that no tokens spell) or bad_pivot.
     """
     Arguments("parse_reflection").integer("num_turns", num_turns, low=0)
     start, end = text.find("{"), text.rfind("}")
@@ -103,6 +107,11 @@ def _validated(report: dict[str, Any], num_turns: int) -> Reflection:
         raise MalformedReflectionError(
             "no_suggestion", f"a {outcome} needs `improvement_suggestion`"
         )
+    if not spellable(suggestion):
+        raise MalformedReflectionError(
+            "bad_text",
+            f"`improvement_suggestion` must be printable ASCII and newlines, got {suggestion!r}",
+        )
     pivot = report.get("retry_from_step")
     if type(pivot) is not int or not 0 <= pivot < num_turns:
         raise MalformedReflectionError(
@@ -119,6 +128,11 @@ def _text(report: dict[str, Any], name: str) -> str | None:
     return value
 
 
+def spellable(text: str) -> bool:
+    """Whether tokens can say this text to a policy."""
+    return _SPELLABLE.fullmatch(text) is not None
+
+
 class Reflections(list[Reflection | None]):
     """One reflection per attempt, None for malformed ones, which `malformed` counts by reason.
 
@@ -129,3 +143,46 @@ class Reflections(list[Reflection | None]):
         super().__init__()
         self.spoken = spoken
         self.malformed: Counter[str] = Counter()
+
+
+def check_reflections(
+    reflector: str, reflections: object, attempts: Trajectories, envs: Any
+) -> None:
+    """Refuses what a retry cannot be played from, before anything is paid for.
+
+    Args:
+        reflector: Named in the errors.
+        reflections: What it returned.
+        attempts: What it was shown.
+        envs: Where the retries will be played.
+    """
+    arguments = Arguments(f"{reflector}.reflect")
+    if not isinstance(reflections, Reflections):
+        raise arguments.error(
+            "return value", "be Reflections", type(reflections).__name__, kind=TypeError
+        )
+    rows = len(attempts)
+    for what, given in (("return value", reflections), ("spoken", reflections.spoken)):
+        if given is not None and len(given) != rows:
+            raise arguments.error(what, f"hold one row for each of {rows} attempts", len(given))
+    for row, reflection in enumerate(reflections):
+        if reflection is None:
+            continue
+        arguments = Arguments(f"{reflector}.reflect, attempt {row}")
+        if not isinstance(reflection, Reflection):
+            raise arguments.error(
+                "reflection", "be a Reflection or None", type(reflection).__name__, kind=TypeError
+            )
+        arguments.choice("trajectory_outcome", reflection.trajectory_outcome, OUTCOMES)
+        if not reflection.wants_retry:
+            continue
+        last_turn = int(attempts.num_turns[row]) - 1
+        arguments.integer("retry_from_step", reflection.retry_from_step, low=0, high=last_turn)
+        arguments.integer(
+            "avoid_action", reflection.avoid_action, low=-1, high=envs.num_actions - 1
+        )
+        suggestion = reflection.improvement_suggestion
+        if not (suggestion is None or (isinstance(suggestion, str) and spellable(suggestion))):
+            raise arguments.error(
+                "improvement_suggestion", "be printable ASCII and newlines", repr(suggestion)
+            )

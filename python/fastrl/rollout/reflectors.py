@@ -40,8 +40,9 @@ class RuleReflector:
     """
 
     def __init__(self, *, suggest: bool = False, inefficient: bool = False) -> None:
-        self.suggest = suggest
-        self.inefficient = inefficient
+        arguments = Arguments("RuleReflector")
+        self.suggest = arguments.flag("suggest", suggest)
+        self.inefficient = arguments.flag("inefficient", inefficient)
 
     def reflect(self, attempts: Trajectories, episodes: Episodes) -> Reflections:
         """One reflection per attempt, never malformed."""
@@ -149,10 +150,11 @@ class ModelReflector:
         )
 
         reflections = Reflections(spoken)
+        vocabulary_size = len(episodes.envs.vocabulary)
         for row in range(rows):
             tokens = said.tokens[row, : said.lengths[row]]
             try:
-                if tokens.max(initial=0) >= len(episodes.envs.vocabulary):
+                if tokens.min(initial=0) < 0 or tokens.max(initial=0) >= vocabulary_size:
                     raise MalformedReflectionError("bad_token", "a token has no spelling")
                 turns = int(episodes.num_turns[row])
                 reflections.append(parse_reflection(detokenize(tokens), num_turns=turns))
