@@ -56,8 +56,28 @@ def test_train_writes_log_checkpoint_and_picture(tmp_path, algorithm):
 def test_train_names_what_is_wrong(tmp_path, arguments, message):
     result = run("train", *arguments, "--out", tmp_path)
     assert result.exit_code == 2
-    plain = " ".join(result.output.replace("│", " ").split())
-    assert message in plain
+    assert message in result.output
+    assert result.output.startswith("fastrl: error: ")
+    assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["train", "r3l"], ["demo"]])
+def test_a_folder_that_is_none_is_named(tmp_path, command):
+    (tmp_path / "file").touch()
+    result = run(*command, "--out", tmp_path / "file")
+    assert result.exit_code == 2
+    assert "`folder` must be a folder to write in" in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_errors_of_training_itself_are_not_swallowed(tmp_path, monkeypatch):
+    def fail(self):
+        raise ValueError("in the middle")
+
+    monkeypatch.setattr("fastrl.recipes.train.Trainer.step", fail)
+    result = run("train", "r3l", *SMALL, "--out", tmp_path)
+    assert result.exit_code == 1
+    assert str(result.exception) == "in the middle"
 
 
 def test_options_go_to_the_environment_or_to_the_run():

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -295,9 +296,97 @@ def test_a_finished_run_is_not_run_again(tmp_path):
 
 
 def test_a_folder_with_another_run_is_refused(tmp_path):
-    Trainer(TINY, tmp_path)
-    with pytest.raises(ValueError, match="`folder` must be empty or hold a run of the same config"):
+    Trainer(TINY, tmp_path).close()
+    message = r"`folder` must be empty or hold .* same config, got .*seed = 0 instead of 1$"
+    with pytest.raises(ValueError, match=message):
         Trainer(tiny(seed=1), tmp_path)
+
+
+def test_a_folder_belongs_to_one_trainer(tmp_path):
+    first = Trainer(TINY, tmp_path)
+    with pytest.raises(ValueError, match="`folder` must be no other trainer's, got .* at work"):
+        Trainer(TINY, tmp_path)
+    first.close()
+    with pytest.raises(RuntimeError, match="the folder is closed; make a new Trainer"):
+        first.run()
+    Trainer(TINY, tmp_path).close()
+
+
+def test_a_folder_must_be_one(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="`folder` must be a folder to write in, got .*file"):
+        Trainer(TINY, tmp_path / "file")
+
+
+def rewritten(change):
+    """A damage that `save_checkpoint` itself writes, with a right checksum."""
+
+    def damage(folder):
+        tensors, state = load_checkpoint(folder / CHECKPOINT_FILE)
+        change(tensors, state)
+        save_checkpoint(folder / CHECKPOINT_FILE, tensors, state)
+
+    return damage
+
+
+def edited(name, change):
+    def damage(folder):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(change(content))
+
+    return damage
+
+
+def flipped(content):
+    return content[:-40] + bytes([content[-40] ^ 4]) + content[-39:]
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    Trainer(tiny(env_steps=60), folder).run()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (edited(CHECKPOINT_FILE, lambda c: c[:-7]), "safetensors: cannot be read"),
+        (edited(CHECKPOINT_FILE, lambda c: c[:5]), "safetensors: cannot be read"),
+        (edited(CHECKPOINT_FILE, lambda c: b"garbage" * 9), "safetensors: cannot be read"),
+        (edited(CHECKPOINT_FILE, lambda c: b""), "safetensors: cannot be read"),
+        (edited(CHECKPOINT_FILE, flipped), "safetensors: its checksum is wrong"),
+        (
+            edited(CHECKPOINT_FILE, lambda c: c.replace(b"env_steps", b"env_stepz")),
+            "safetensors: its checksum is wrong",
+        ),
+        (rewritten(lambda t, s: s.pop("update")), "safetensors: it has no update"),
+        (rewritten(lambda t, s: t.pop("model.head.weight")), "model.head.weight has shape None"),
+        (
+            rewritten(lambda t, s: t.pop("optimizer.exp_avg.head.weight")),
+            "optimizer.exp_avg.head.weight has shape None",
+        ),
+        (
+            rewritten(lambda t, s: t.update({"model.head.weight": torch.zeros(128, 8)})),
+            r"model.head.weight has shape \[128, 8\], this run's has \[128, 16\]",
+        ),
+        (
+            rewritten(lambda t, s: s.update(config=tiny(seed=9).to_json())),
+            "safetensors with .*seed = 9 instead of 0",
+        ),
+        (edited(LOG_FILE, lambda c: c[:-5]), r"must hold the \d+ bytes .*log.jsonl of \d+"),
+        (lambda folder: (folder / LOG_FILE).unlink(), "must hold the .*log.jsonl of 0"),
+        (edited(LOG_FILE, lambda c: b"\0" * 9 + c[9:]), "hold JSON objects, got .*jsonl, line 1"),
+        (edited("config.json", lambda c: c[:20]), "config.json with something that is no config"),
+        (edited("config.json", lambda c: b"\xff\xfe"), "config.json with something that is no"),
+    ],
+)
+def test_damaged_folders_are_refused_and_named(tmp_path, finished_run, damage, message):
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run, folder)
+    damage(folder)
+    with pytest.raises(ValueError, match=message):
+        Trainer(tiny(env_steps=60), folder)
 
 
 def test_the_last_update_is_evaluated_and_training_stays_the_same():
@@ -323,7 +412,9 @@ def test_checkpoints_hold_tensors_and_json_and_no_code(tmp_path):
     assert torch.equal(tensors["a"], torch.arange(3))
     assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint"]
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="load_checkpoint: `path` must hold a fastrl-checkpoint-1"):
+    with pytest.raises(
+        ValueError, match="load_checkpoint: `path` must hold a whole fastrl-checkpoint-2"
+    ):
         load_checkpoint(path)
 
 

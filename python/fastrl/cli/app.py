@@ -1,5 +1,7 @@
 """The commands: train, demo, info."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@contextmanager
+def _errors_on_one_line() -> Iterator[None]:
+    """What the user can mend ends the command with a line; training itself stays outside of this."""
+    try:
+        yield
+    except (TypeError, ValueError, OSError) as error:
+        typer.echo(" ".join(f"fastrl: error: {error}".split()), err=True)
+        raise typer.Exit(2) from error
 
 
 @app.command()
@@ -30,10 +42,10 @@ def train(
     ] = None,
 ) -> None:
     """Train R³L or GRPO; a killed run goes on where its last checkpoint was."""
-    from fastrl.cli.runs import parse_options, run_training
+    from fastrl.cli.runs import open_runs, parse_options, run_training
     from fastrl.recipes.config import TrainConfig
 
-    try:
+    with _errors_on_one_line():
         env_options, run_options = parse_options(option or [])
         config = TrainConfig(
             algorithm=algorithm,
@@ -44,9 +56,9 @@ def train(
             learning_rate=learning_rate,
             **run_options,
         )
-        run_training({algorithm: config}, {algorithm: out}, out / "success.png", env)
-    except (TypeError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from error
+        folders, picture = {algorithm: out}, out / "success.png"
+        trainers = open_runs({algorithm: config}, folders, picture)
+    run_training(trainers, folders, picture, f"{env}, seed {seed}")
 
 
 @app.command()
@@ -55,12 +67,15 @@ def demo(
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
 ) -> None:
     """Train GRPO and R³L on one environment, and compare them."""
-    from fastrl.cli.runs import run_training
+    from fastrl.cli.runs import open_runs, run_training
     from fastrl.recipes.demo import DEMO_TITLE, demo_configs
 
-    configs = demo_configs(seed)
-    folders = {label: out / config.algorithm for label, config in configs.items()}
-    run_training(configs, folders, out / "success.png", DEMO_TITLE)
+    with _errors_on_one_line():
+        configs = demo_configs(seed)
+        folders = {label: out / config.algorithm for label, config in configs.items()}
+        picture = out / "success.png"
+        trainers = open_runs(configs, folders, picture)
+    run_training(trainers, folders, picture, f"{DEMO_TITLE}, seed {seed}")
 
 
 @app.command()
@@ -68,4 +83,5 @@ def info() -> None:
     """Print what this build has and what it runs on."""
     from fastrl.cli.build_info import print_info
 
-    print_info()
+    with _errors_on_one_line():
+        print_info()

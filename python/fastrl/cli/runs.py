@@ -55,19 +55,27 @@ def parse_options(options: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any
     return env_options, run_options
 
 
+def open_runs(
+    configs: Mapping[str, TrainConfig], folders: Mapping[str, Path], picture: Path
+) -> dict[str, Trainer]:
+    """Trainers by label; whatever is wrong with configs, folders or the picture is said here."""
+    if picture.is_dir():
+        raise argument_error("train", "--out", "leave the picture's name free", picture)
+    return {label: Trainer(config, folders[label]) for label, config in configs.items()}
+
+
 def run_training(
-    configs: Mapping[str, TrainConfig], folders: Mapping[str, Path], picture: Path, title: str
+    trainers: Mapping[str, Trainer], folders: Mapping[str, Path], picture: Path, title: str
 ) -> None:
     """Trains one run after the other with a live display, then shows how they did.
 
     Args:
-        configs: By label.
+        trainers: By label.
         folders: Of the same labels.
         picture: PNG of success against environment steps.
         title: Of the picture and the table.
     """
     console = Console()
-    trainers = {label: Trainer(config, folders[label]) for label, config in configs.items()}
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -103,7 +111,7 @@ def run_training(
             trainer.run(show)
             progress.stop_task(task)
             seconds[label] = progress.tasks[task].elapsed or 0.0
-    logs = {label: read_log(folders[label] / LOG_FILE) for label in configs}
+    logs = {label: read_log(folders[label] / LOG_FILE) for label in trainers}
     plot_success(logs, title, picture)
     console.print(_summary(logs, seconds, title))
     console.print(f"picture: {picture}")

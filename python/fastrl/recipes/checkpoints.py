@@ -1,17 +1,18 @@
 """Checkpoints: one safetensors file, replaced atomically, loaded without running code."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fastrl._dispatch import argument_error
 
-FORMAT = "fastrl-checkpoint-1"
+FORMAT = "fastrl-checkpoint-2"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -38,20 +39,40 @@ def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], state: dict[st
         state: Any JSON values.
     """
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(contiguous, {"format": FORMAT, "state": json.dumps(state)}))
+    text = json.dumps(state)
+    metadata = {"format": FORMAT, "state": text, "sha256": _digest(contiguous, text)}
+    write_atomically(path, save(contiguous, metadata))
+
+
+def _digest(tensors: dict[str, torch.Tensor], state: str) -> str:
+    """A checksum of all that a checkpoint says; safetensors itself has none."""
+    digest = hashlib.sha256(state.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def checkpoint_error(path: Path, reason: str) -> Exception:
+    """The error of a file that no run can go on from."""
+    return argument_error("load_checkpoint", "path", f"hold a whole {FORMAT}", f"{path}: {reason}")
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The tensors and the state that `save_checkpoint` wrote."""
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT:
-            raise argument_error(
-                "load_checkpoint", "path", f"hold a {FORMAT}", f"{path} ({metadata.get('format')})"
-            )
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(  # noqa: SIM118
-            metadata["state"]
-        )
+    """The tensors and the state that `save_checkpoint` wrote, if not a bit of them has changed."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise checkpoint_error(path, f"cannot be read ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise checkpoint_error(path, f"format {metadata.get('format')}")
+    text = metadata.get("state", "")
+    if metadata.get("sha256") != _digest(tensors, text):
+        raise checkpoint_error(path, "its checksum is wrong")
+    state: dict[str, Any] = json.loads(text)
+    return tensors, state
 
 
 def optimizer_tensors(

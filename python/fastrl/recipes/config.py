@@ -129,3 +129,23 @@ class TrainConfig:
     def from_json(cls, text: str) -> "TrainConfig":
         """The config that `to_json` wrote."""
         return cls(**json.loads(text))
+
+    def difference(self, text: str) -> str | None:
+        """How another run's JSON differs from this config, as "seed = 1 instead of 0"."""
+        if text == self.to_json():
+            return None
+        try:
+            theirs = json.loads(text)
+        except ValueError:
+            theirs = None
+        if not isinstance(theirs, dict):
+            return "something that is no config"
+        ours = json.loads(self.to_json())
+        return (
+            ", ".join(
+                f"{name} = {theirs.get(name)!r} instead of {ours.get(name)!r}"
+                for name in sorted(ours.keys() | theirs.keys())
+                if theirs.get(name) != ours.get(name)
+            )
+            or None
+        )
