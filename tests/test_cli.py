@@ -29,7 +29,11 @@ def test_train_writes_log_checkpoint_and_picture(tmp_path, algorithm):
     assert (tmp_path / "checkpoint.safetensors").exists()
     log = read_log(tmp_path / "log.jsonl")
     assert log[-1]["env_steps"] >= 400
-    assert json.loads((tmp_path / "config.json").read_text())["env_options"]["length"] == 3
+    assert json.loads((tmp_path / "config.json").read_text())["env_options"] == {
+        "num_levels": 1,
+        "observation": "compact",
+        "length": 3,
+    }
     assert "steps to 0.9 success" in result.output
     again = run("train", algorithm, *SMALL, "--out", tmp_path)
     assert again.exit_code == 0, again.output

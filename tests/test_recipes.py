@@ -89,6 +89,10 @@ def test_a_config_survives_json():
         ({"suggest": 0.0}, "`suggest` must be True or False, got 0.0"),
         ({"env": 3}, "`env` must be a string, got int"),
         ({"env_options": [1]}, "`env_options` must be a dict, got list"),
+        (
+            {"env_options": {"num_envs": 4}},
+            "`env_options` must leave this to the run, got num_envs",
+        ),
     ],
 )
 def test_a_config_names_what_is_wrong(changes, message):
@@ -304,7 +308,7 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
 
 def test_a_folder_belongs_to_one_trainer(tmp_path):
     first = Trainer(TINY, tmp_path)
-    with pytest.raises(ValueError, match="`folder` must be no other trainer's, got .* at work"):
+    with pytest.raises(ValueError, match=r"`folder` must be no other trainer's, got .* at work"):
         Trainer(TINY, tmp_path)
     first.close()
     with pytest.raises(RuntimeError, match="the folder is closed; make a new Trainer"):
@@ -314,7 +318,7 @@ def test_a_folder_belongs_to_one_trainer(tmp_path):
 
 def test_a_folder_must_be_one(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="`folder` must be a folder to write in, got .*file"):
+    with pytest.raises(ValueError, match=r"`folder` must be a folder to write in, got .*file"):
         Trainer(TINY, tmp_path / "file")
 
 

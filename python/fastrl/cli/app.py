@@ -17,7 +17,7 @@ app = typer.Typer(
 
 @contextmanager
 def _errors_on_one_line() -> Iterator[None]:
-    """What the user can mend ends the command with a line; training itself stays outside of this."""
+    """What the user can mend ends the command with a line; training itself stays outside."""
     try:
         yield
     except (TypeError, ValueError, OSError) as error:
@@ -38,7 +38,9 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="of AdamW")] = 1e-3,
     option: Annotated[
         list[str] | None,
-        typer.Option(help="key=value: an option of the environment, or of the run if it has it"),
+        typer.Option(
+            help="key=value, of the environment (observation=compact if not given) or of the run"
+        ),
     ] = None,
 ) -> None:
     """Train R³L or GRPO; a killed run goes on where its last checkpoint was."""
@@ -50,14 +52,20 @@ def train(
         config = TrainConfig(
             algorithm=algorithm,
             env=env,
-            env_options={"num_levels": levels or None, **env_options},
+            # Policies here read the whole history, so what stands still is shown once.
+            env_options={
+                "num_levels": levels or None,
+                "observation": "compact",
+                **env_options,
+            },
             seed=seed,
             env_steps=steps,
             learning_rate=learning_rate,
             **run_options,
         )
-        folders, picture = {algorithm: out}, out / "success.png"
-        trainers = open_runs({algorithm: config}, folders, picture)
+        label = {"r3l": "R³L", "grpo": "GRPO"}[algorithm]
+        folders, picture = {label: out}, out / "success.png"
+        trainers = open_runs({label: config}, folders, picture)
     run_training(trainers, folders, picture, f"{env}, seed {seed}")
 
 

@@ -21,8 +21,8 @@ class TrainConfig:
         env: Id of a text environment.
         env_options: Its options, as for `fastrl.make_vec`; `num_levels` among them.
         seed: Of the weights, the levels, the environments' luck and the policy's tokens.
-        env_steps: Budget. Training ends with the first update that reaches it; steps of bases,
-            replays and retries count, those of evaluations do not.
+        env_steps: Budget. Training ends with the first update that reaches it; steps of bases
+            and retries count, those of evaluations do not.
         target_success: Training also ends when an evaluation reaches this; None never does.
         num_groups: Groups per update.
         group_size: Members of a group: attempts in GRPO, half attempts and half retries in R³L.
@@ -78,6 +78,10 @@ class TrainConfig:
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise arguments.error(name, f"be a {wanted}", type(value).__name__, kind=TypeError)
+        for name in ("id", "num_envs", "group_size", "autoreset_mode"):
+            if name in self.env_options:
+                hint = "num_groups and group_size of the run say how many there are"
+                raise arguments.error("env_options", "leave this to the run", name, hint=hint)
         for name in ("reflection", "mask_prefix", "avoid", "suggest"):
             arguments.flag(name, getattr(self, name))
         for name, low in (

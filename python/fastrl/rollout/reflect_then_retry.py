@@ -240,6 +240,5 @@ def _base_metrics(attempts: _Attempts) -> Metrics:
         "base_successes": int(bases.successes.sum()),
         "base_reward": float(bases.rewards.astype(np.float64).mean()),
         "base_env_steps": env_steps,
-        "replay_env_steps": 0,
         "env_steps": env_steps,
     }
