@@ -51,6 +51,7 @@ def group_advantages(
     synchronization, it makes the advantages of its group (with "batch": of all) NaN. Sums are in
     float64. On the CPU the order of the members changes no bit; on a GPU it may change the last
     bit of the float64 sums, and repeated runs are bitwise equal.
+    Float64 rewards whose squares overflow (beyond 1e150) have no variance to divide by.
 
     Args:
         rewards: [B] float32 or float64.
