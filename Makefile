@@ -6,6 +6,8 @@ STAMPS := $(VENV)/stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-build-isolation --constraint .ci/constraints.txt
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+# -S leaves out the editable install, whose finder shows the whole checkout below fastrl.
+SITE = $(wildcard $(VENV)/lib/python3*/site-packages)
 CPP := $(shell find csrc tests/cpp -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 # Warnings are errors where nobody would see them scroll by.
@@ -57,7 +59,7 @@ lint: $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/native ## style, spelling, C++ ana
 	$(BIN)/ruff check .
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/codespell
-	PYTHONPATH=python $(BIN)/lint-imports
+	PYTHONPATH=python:$(SITE) $(BIN)/python -S $(BIN)/lint-imports
 	$(BIN)/cmake -S . -B build/tidy -G Ninja -DFASTRL_PYTHON=OFF -DFASTRL_TESTS=ON -DFASTRL_CUDA=OFF \
 	  -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja > /dev/null
 	printf '%s\n' $(filter %.cpp,$(filter-out csrc/python/%,$(CPP))) | xargs -P 2 -n 1 $(BIN)/clang-tidy --quiet -p build/tidy
