@@ -52,7 +52,7 @@ class Session(Protocol):
     def fork(self, rows: IntArray, lengths: IntArray) -> "Session":
         """New conversations that share the first `lengths[i]` tokens of row `rows[i]`.
 
-        What was computed for these tokens is reused; this session is left as it was.
+        What was computed for these tokens is reused; the original is left as it was.
         """
         ...
 
