@@ -63,6 +63,28 @@ struct RandomStream {
     return {mix64(key ^ mix64(salt)), mix64(stream + mix64(position ^ mix64(salt + 1))), 0};
   }
 
+  // The stream of an environment's steps. Salt 0 is taken by it, later ones by its levels.
+  FASTRL_HOST_DEVICE static constexpr RandomStream of_steps(std::uint64_t seed,
+                                                            std::uint64_t stream) {
+    return seeded(seed, stream).forked(0);
+  }
+
+  // The stream that the level after so many resets is drawn from.
+  FASTRL_HOST_DEVICE static constexpr RandomStream of_level(std::uint64_t seed, std::uint64_t group,
+                                                            std::uint64_t reset) {
+    return seeded(seed, group).forked(reset + 1);
+  }
+
+  // Of a state that was copied to `place`, whose own stream was `own`: depends on that, too, so
+  // that a second fork of one snapshot is another future.
+  FASTRL_HOST_DEVICE static constexpr RandomStream fork_of(const RandomStream& copied,
+                                                           const RandomStream& own,
+                                                           std::uint64_t place) {
+    const std::uint64_t spread =
+        own.stream + own.position * 0xBF58476D1CE4E5B9u + place * 0x9E3779B97F4A7C15u;
+    return copied.forked(mix64(own.key ^ mix64(spread)));
+  }
+
   FASTRL_HOST_DEVICE constexpr std::uint32_t next_u32() {
     const std::uint64_t n = position++;
     return philox4x32(key, n >> 2, stream)[n & 3];

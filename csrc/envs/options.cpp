@@ -33,21 +33,21 @@ std::string spelled(const OptionValue& value) {
 
 }  // namespace
 
-const OptionValue* Options::find(const char* name) {
+const OptionValue* GivenOptions::find(const char* name) {
   known_[name] = true;
   const auto found = values_.find(name);
   return found == values_.end() ? nullptr : &found->second;
 }
 
-void Options::record(const char* name, const std::string& value) {
+void GivenOptions::record(const char* name, const std::string& value) {
   read_.emplace_back(name, value);
 }
 
-void Options::omit(const char* name) {
+void GivenOptions::omit(const char* name) {
   std::erase_if(read_, [&](const auto& option) { return option.first == name; });
 }
 
-std::string Options::canonical() const {
+std::string GivenOptions::canonical() const {
   std::string line;
   for (const auto& [name, value] : read_) {
     line += concat(line.empty() ? "" : ", ", name, "=", value);
@@ -55,7 +55,7 @@ std::string Options::canonical() const {
   return line;
 }
 
-bool Options::boolean(const char* name, bool fallback) {
+bool GivenOptions::boolean(const char* name, bool fallback) {
   const OptionValue* given = find(name);
   const bool* value = given ? std::get_if<bool>(given) : &fallback;
   if (value == nullptr) refuse(name, "be True or False", *given);
@@ -63,7 +63,7 @@ bool Options::boolean(const char* name, bool fallback) {
   return *value;
 }
 
-std::int64_t Options::integer(const char* name, std::int64_t fallback, std::int64_t low,
+std::int64_t GivenOptions::integer(const char* name, std::int64_t fallback, std::int64_t low,
                               std::int64_t high) {
   const OptionValue* given = find(name);
   const std::int64_t* value = given ? std::get_if<std::int64_t>(given) : &fallback;
@@ -75,7 +75,7 @@ std::int64_t Options::integer(const char* name, std::int64_t fallback, std::int6
   return *value;
 }
 
-double Options::number(const char* name, double fallback, double low, double high) {
+double GivenOptions::number(const char* name, double fallback, double low, double high) {
   const OptionValue* given = find(name);
   double value = fallback;
   if (given != nullptr) {
@@ -96,7 +96,7 @@ double Options::number(const char* name, double fallback, double low, double hig
   return value;
 }
 
-int Options::choice(const char* name, const char* fallback,
+int GivenOptions::choice(const char* name, const char* fallback,
                     std::initializer_list<const char*> choices) {
   const OptionValue* given = find(name);
   const std::string chosen(fallback);
@@ -113,7 +113,16 @@ int Options::choice(const char* name, const char* fallback,
   refuse(name, concat("be one of ", listed), *given);
 }
 
-void Options::finish() const {
+std::string_view GivenOptions::text(const char* name, const char* fallback) {
+  const OptionValue* given = find(name);
+  const auto* value = given ? std::get_if<std::string>(given) : nullptr;
+  if (given != nullptr && value == nullptr) refuse(name, "be a string", *given);
+  const std::string_view chosen = value != nullptr ? std::string_view(*value) : fallback;
+  record(name, concat("'", chosen, "'"));
+  return chosen;
+}
+
+void GivenOptions::finish() const {
   for (const auto& [name, value] : values_) {
     if (known_.contains(name)) continue;
     std::string listed;

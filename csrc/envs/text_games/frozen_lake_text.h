@@ -12,7 +12,7 @@
 #include <cstdlib>
 
 #include "envs/bitboard.h"
-#include "envs/env.h"
+#include "envs/environment.h"
 #include "envs/grid.h"
 
 namespace fastrl {

@@ -1,7 +1,7 @@
 #include <bit>
 
 #include "core/random.h"
-#include "envs/sokoban_search.h"
+#include "envs/text_games/sokoban_search.h"
 
 namespace fastrl {
 

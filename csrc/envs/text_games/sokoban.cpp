@@ -1,7 +1,7 @@
-#include "envs/sokoban.h"
+#include "envs/text_games/sokoban.h"
 
 #include "core/check.h"
-#include "envs/sokoban_search.h"
+#include "envs/text_games/sokoban_search.h"
 
 namespace fastrl {
 

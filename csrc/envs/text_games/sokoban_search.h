@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "envs/bitboard.h"
-#include "envs/env.h"
-#include "envs/sokoban.h"
+#include "envs/environment.h"
+#include "envs/text_games/sokoban.h"
 
 namespace fastrl {
 

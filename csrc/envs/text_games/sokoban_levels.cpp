@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "core/check.h"
-#include "envs/sokoban_search.h"
+#include "envs/text_games/sokoban_search.h"
 
 namespace fastrl {
 namespace {

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "envs/env.h"
+#include "envs/environment.h"
 
 namespace fastrl {
 

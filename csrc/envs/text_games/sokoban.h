@@ -10,7 +10,7 @@
 #include <cstdint>
 
 #include "envs/bitboard.h"
-#include "envs/env.h"
+#include "envs/environment.h"
 #include "envs/grid.h"
 
 namespace fastrl {

@@ -1,0 +1,135 @@
+// What an environment is in C++: plain bytes of state and pure functions over them.
+//
+// The engine (vector_env.h) owns seeding, time limits, resets, snapshots, wrappers and threads; an
+// environment says only what happens in one step. Everything random in `reset` comes from the
+// level's stream, so one level can be given to many environments; everything random in `step` comes
+// from the environment's own stream.
+//
+// Beside what the concepts ask for, an environment may have
+//   using Random = NumpyRandom;                         the generator; RandomStream if left out
+//   using Action = const float*;                        a row of the action space; a number if left
+//   out reset(params, random, const double* options)        with description.reset_options
+//   inform(params, state, const Result*, const Rows&)   infos; no result after a reset
+//   valid(params, state, bool running) -> bool          may bytes from outside be such a state?
+//   solve(params, state) -> Solution
+//   labels(params, state) -> std::uint64_t              what is true, bit by bit of the description
+//   cells(params, state, char*)                         grid worlds: one character a cell
+//   parse_level(params, std::string_view) -> State      throws std::invalid_argument
+//   parse_action(params, std::string_view, row) -> bool
+//   goal_reward(params, const float*, const float*)     of an achieved and a desired goal
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <string_view>
+#include <type_traits>
+
+#include "core/random.h"
+#include "envs/description.h"
+#include "envs/options.h"
+#include "envs/text.h"
+
+namespace fastrl {
+
+// What a step returns; an environment may derive its own, for `inform`.
+struct StepResult {
+  double reward = 0.0;
+  bool terminated = false;
+  bool success = false;
+};
+
+inline constexpr std::int32_t kUnsolvable = -1;
+inline constexpr std::int32_t kUnknown = -2;  // the search gave up at its bound on states
+
+// The fewest actions to success, and the first of them (-1 where there is none).
+struct Solution {
+  std::int32_t distance = kUnsolvable;
+  std::int32_t first_action = -1;
+};
+
+namespace detail {
+
+template <typename E>
+struct RandomTypeOf {
+  using Type = RandomStream;
+};
+template <typename E>
+  requires requires { typename E::Random; }
+struct RandomTypeOf<E> {
+  using Type = typename E::Random;
+};
+
+template <typename E>
+struct ActionTypeOf {
+  using Type = int;
+};
+template <typename E>
+  requires requires { typename E::Action; }
+struct ActionTypeOf<E> {
+  using Type = typename E::Action;
+};
+
+}  // namespace detail
+
+template <typename E>
+using RandomOf = typename detail::RandomTypeOf<E>::Type;
+template <typename E>
+using ActionOf = typename detail::ActionTypeOf<E>::Type;
+
+// Every kind of environment has these. States are copied, compared and hashed as bytes: fields
+// without padding between them.
+template <typename E>
+concept Dynamics =
+    std::is_trivially_copyable_v<typename E::State> &&
+    std::is_trivially_copyable_v<typename E::Params> &&
+    requires(const typename E::Params& params, typename E::State& state, RandomOf<E>& random,
+             ActionOf<E> action, Options& options) {
+      { E::kId } -> std::convertible_to<const char*>;
+      { E::kVersion } -> std::convertible_to<std::uint32_t>;  // of State; old snapshots are refused
+      { E::parse(options) } -> std::same_as<typename E::Params>;
+      { E::step(params, state, random, action) } -> std::derived_from<StepResult>;
+    } &&
+    (requires(const typename E::Params& params, RandomOf<E>& random) {
+      { E::reset(params, random) } -> std::same_as<typename E::State>;
+    } || requires(const typename E::Params& params, RandomOf<E>& random, const double* options) {
+      { E::reset(params, random, options) } -> std::same_as<typename E::State>;
+    });
+
+// One whose observations are arrays.
+template <typename E>
+concept ArrayEnvironment =
+    Dynamics<E> && requires(const typename E::Params& params, const typename E::State& state,
+                            Description& description, const Rows& rows) {
+      { E::describe(params, description) } -> std::same_as<void>;
+      { E::observe(params, state, rows) } -> std::same_as<void>;
+    };
+
+// How a text observation is written: all there is to see, or the whole at the start of an episode
+// and only what moves afterwards.
+enum class ObservationForm { kGrid, kCompact };
+
+// A malformed action reaches `step` of a text environment as this number: it moves nothing and
+// costs the turn.
+inline constexpr int kMalformedAction = -1;
+
+// One whose observations are tokens of the shared vocabulary. `describe` is optional; it comes
+// after the fields that follow from what is here.
+template <typename E>
+concept TextEnvironment =
+    Dynamics<E> && requires(const typename E::Params& params, const typename E::State& state,
+                            TokenWriter& writer, int i, ObservationForm form) {
+      { E::kDefaultForm } -> std::convertible_to<ObservationForm>;
+      { E::num_actions(params) } -> std::same_as<int>;
+      { E::default_max_episode_steps(params) } -> std::same_as<std::int32_t>;
+      { E::max_observation_tokens(params, form) } -> std::same_as<std::int32_t>;
+      { E::observe(params, state, i, form, writer) } -> std::same_as<void>;  // i: elapsed steps
+    } && (requires(const typename E::Params& params, int action) {
+      { E::action_token(params, action) } -> std::same_as<std::int32_t>;
+    } || requires(const typename E::Params& params, std::string_view text, std::int64_t& action) {
+      { E::parse_action(params, text, &action) } -> std::same_as<bool>;
+    });
+
+template <typename E>
+concept Environment = ArrayEnvironment<E> || TextEnvironment<E>;
+
+}  // namespace fastrl

@@ -1,0 +1,265 @@
+// From an environment in C++ to its table: the loops over a range of a batch, with the step
+// inlined.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <string_view>
+
+#include "envs/environment.h"
+#include "envs/environment_table.h"
+
+namespace fastrl {
+namespace detail {
+
+inline void write_error(const std::exception& exception, char* error, std::size_t size) {
+  if (size == 0) return;
+  const std::string_view what = exception.what();
+  const std::size_t n = std::min(what.size(), size - 1);
+  std::copy_n(what.data(), n, error);
+  error[n] = '\0';
+}
+
+template <Environment E>
+struct Kernel {
+  using State = typename E::State;
+  using Random = RandomOf<E>;
+  using Action = ActionOf<E>;
+  static constexpr bool kIsText = TextEnvironment<E>;
+  static constexpr bool kHasNumpyRandom = requires { requires Random::kFollowsNumpy; };
+
+  struct Params {
+    typename E::Params own;
+    ObservationForm form = ObservationForm::kGrid;
+  };
+
+  static const Params& params(const void* p) { return *static_cast<const Params*>(p); }
+
+  static void* create(void* given, char* error, std::size_t error_size) {
+    try {
+      auto& options = *static_cast<Options*>(given);
+      Params made{E::parse(options)};
+      if constexpr (kIsText) {
+        const char* fallback = E::kDefaultForm == ObservationForm::kGrid ? "grid" : "compact";
+        made.form = static_cast<ObservationForm>(
+            options.choice("observation", fallback, {"grid", "compact"}));
+      }
+      return new Params(made);
+    } catch (const std::exception& exception) {
+      write_error(exception, error, error_size);
+      return nullptr;
+    }
+  }
+
+  static void destroy(void* p) { delete static_cast<Params*>(p); }
+
+  static void describe(const void* p, fastrl_description* to) {
+    const auto& [own, form] = params(p);
+    Description description;
+    if constexpr (kIsText) {
+      description.is_text = 1;
+      description.reports_success = 1;
+      description.add_observation(
+          multi_discrete<std::int32_t>({E::max_observation_tokens(own, form)}, kVocabularySize));
+      description.render_tokens = E::max_observation_tokens(own, ObservationForm::kGrid);
+      description.set_action(discrete(E::num_actions(own)));
+      description.max_episode_steps = E::default_max_episode_steps(own);
+    }
+    if constexpr (requires { E::describe(own, description); }) E::describe(own, description);
+    *to = description;
+  }
+
+  static void seed(void* random, std::uint64_t seed, std::uint64_t stream) {
+    *static_cast<Random*>(random) = Random::of_steps(seed, stream);
+  }
+
+  static void seed_level(void* random, std::uint64_t seed, std::uint64_t group,
+                         std::uint64_t reset) {
+    *static_cast<Random*>(random) = Random::of_level(seed, group, reset);
+  }
+
+  static void fork(void* random, const void* own, std::uint64_t place) {
+    auto& stream = *static_cast<Random*>(random);
+    stream = Random::fork_of(stream, *static_cast<const Random*>(own), place);
+  }
+
+  static void reset(const void* p, void* random, const double* options, void* state) {
+    const auto& own = params(p).own;
+    auto& stream = *static_cast<Random*>(random);
+    auto& made = *static_cast<State*>(state);
+    if constexpr (requires { E::reset(own, stream, options); }) {
+      made = E::reset(own, stream, options);
+    } else {
+      made = E::reset(own, stream);
+    }
+  }
+
+  static auto action(const fastrl_step& io, std::int64_t k) {
+    const char* row = io.actions + k * io.action_stride;
+    if constexpr (std::is_pointer_v<Action>) {
+      return reinterpret_cast<Action>(row);
+    } else {
+      return static_cast<int>(*reinterpret_cast<const std::int64_t*>(row));
+    }
+  }
+
+  static void observe_one(const Params& p, const State& state, const fastrl_step& io,
+                          std::int64_t i, std::int64_t k, int elapsed) {
+    if constexpr (kIsText) {
+      auto* row = Rows(io.observations, k).at<std::int32_t>(0);
+      TokenWriter writer(row);
+      E::observe(p.own, state, elapsed, p.form, writer);
+      io.observation_lengths[k] = writer.size();
+      writer.pad(E::max_observation_tokens(p.own, p.form));
+    } else {
+      E::observe(p.own, state, Rows(io.observations, k));
+    }
+    static_cast<void>(i);
+  }
+
+  static void step(const void* p, void* s, void* r, std::int64_t begin, std::int64_t end,
+                   const fastrl_step* given) {
+    const Params own = params(p);
+    const fastrl_step io = *given;
+    auto* states = static_cast<State*>(s);
+    auto* randoms = static_cast<Random*>(r);
+    for (std::int64_t k = begin; k < end; ++k) {
+      if (io.run[k] == 0) continue;
+      const std::int64_t i = io.ids != nullptr ? io.ids[k] : k;
+      const auto result = E::step(own.own, states[i], randoms[i], action(io, k));
+      io.rewards[k] = result.reward;
+      io.terminated[k] = result.terminated;
+      if (io.success != nullptr) io.success[k] = result.success;
+      observe_one(own, states[i], io, i, k, kIsText ? io.elapsed_steps[i] + 1 : 0);
+      if constexpr (requires { E::inform(own.own, states[i], &result, Rows(io.infos, k)); }) {
+        E::inform(own.own, states[i], &result, Rows(io.infos, k));
+      }
+    }
+  }
+
+  static void observe(const void* p, const void* s, std::int64_t begin, std::int64_t end,
+                      std::int32_t at_reset, const fastrl_step* given) {
+    const Params& own = params(p);
+    const fastrl_step& io = *given;
+    const auto* states = static_cast<const State*>(s);
+    for (std::int64_t k = begin; k < end; ++k) {
+      if (io.run[k] == 0) continue;
+      const std::int64_t i = io.ids != nullptr ? io.ids[k] : k;
+      observe_one(own, states[i], io, i, k, kIsText ? io.elapsed_steps[i] : 0);
+      if constexpr (requires(const Rows& rows) { E::inform(own.own, states[i], nullptr, rows); }) {
+        if (at_reset != 0) E::inform(own.own, states[i], nullptr, Rows(io.infos, k));
+      }
+    }
+  }
+
+  static const State& packed(const void* state) { return *static_cast<const State*>(state); }
+
+  static consteval fastrl_environment table() {
+    fastrl_environment t{};
+    t.abi_version = FASTRL_ABI_VERSION;
+    t.version = E::kVersion;
+    t.id = E::kId;
+    t.state_size = sizeof(State);
+    t.random_size = sizeof(Random);
+    t.lanes = 1;
+    t.numpy_random = kHasNumpyRandom ? 1 : 0;
+    t.create = create;
+    t.destroy = destroy;
+    t.describe = describe;
+    t.seed = seed;
+    t.seed_level = seed_level;
+    t.fork = fork;
+    t.reset = reset;
+    t.step = step;
+    t.observe = observe;
+    add_optional(t);
+    return t;
+  }
+
+  static consteval void add_optional(fastrl_environment& t) {
+    if constexpr (requires(const State& state) { E::valid(P(), state, true); }) {
+      t.valid = [](const void* p, const void* state, std::int32_t running) -> std::int32_t {
+        return E::valid(params(p).own, packed(state), running != 0);
+      };
+    }
+    if constexpr (requires(const State& state) { E::solve(P(), state); }) {
+      t.solve = [](const void* p, const void* state, fastrl_solution* solution) {
+        const Solution found = E::solve(params(p).own, packed(state));
+        *solution = {found.distance, found.first_action};
+      };
+    }
+    if constexpr (requires(const State& state) { E::labels(P(), state); }) {
+      t.labels = [](const void* p, const void* state) -> std::uint64_t {
+        return E::labels(params(p).own, packed(state));
+      };
+    }
+    if constexpr (requires(const State& state, char* to) { E::cells(P(), state, to); }) {
+      t.cells = [](const void* p, const void* state, char* to) {
+        E::cells(params(p).own, packed(state), to);
+      };
+    }
+    if constexpr (kIsText) {
+      t.render = [](const void* p, const void* state, std::int32_t elapsed,
+                    std::int32_t* tokens) -> std::int32_t {
+        TokenWriter writer(tokens);
+        E::observe(params(p).own, packed(state), elapsed, ObservationForm::kGrid, writer);
+        return writer.size();
+      };
+    }
+    if constexpr (requires { E::parse_level(P(), std::string_view()); }) {
+      t.parse_level = [](const void* p, const char* text, void* state, char* error,
+                         std::size_t error_size) -> std::int32_t {
+        try {
+          *static_cast<State*>(state) = E::parse_level(params(p).own, text);
+          return 0;
+        } catch (const std::exception& exception) {
+          write_error(exception, error, error_size);
+          return -1;
+        }
+      };
+    }
+    if constexpr (requires(ActionRow row) { E::parse_action(P(), std::string_view(), row); }) {
+      t.parse_action = [](const void* p, const char* text, std::size_t size,
+                          void* row) -> std::int32_t {
+        return E::parse_action(params(p).own, {text, size}, static_cast<ActionRow>(row));
+      };
+    }
+    if constexpr (requires { E::action_token(P(), 0); }) {
+      t.action_token = [](const void* p, std::int32_t i) {
+        return E::action_token(params(p).own, i);
+      };
+    }
+    if constexpr (requires(const float* goal) { E::goal_reward(P(), goal, goal); }) {
+      t.goal_reward = [](const void* p, const float* achieved, const float* desired) -> double {
+        return E::goal_reward(params(p).own, achieved, desired);
+      };
+    }
+  }
+
+ private:
+  static const typename E::Params& P();  // for requires-expressions only
+  template <typename A>
+  struct RowOf {
+    using Type = std::int64_t*;
+  };
+  template <typename T>
+  struct RowOf<const T*> {
+    using Type = T*;
+  };
+  using ActionRow = typename RowOf<Action>::Type;
+};
+
+template <Environment E>
+inline constexpr fastrl_environment kTable = Kernel<E>::table();
+
+}  // namespace detail
+
+// The table of an environment; it lives as long as the code.
+template <Environment E>
+const fastrl_environment* environment() {
+  return &detail::kTable<E>;
+}
+
+}  // namespace fastrl

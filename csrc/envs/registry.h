@@ -1,0 +1,18 @@
+// The environments that come with the library. Each folder beside this file lists its own.
+#pragma once
+
+#include <span>
+
+#include "envs/environment_table.h"
+
+namespace fastrl {
+
+// One id: its exact form and, where it has one, the SIMD form in float32.
+struct RegisteredEnvironment {
+  const fastrl_environment* exact;
+  const fastrl_environment* fast = nullptr;
+};
+
+std::span<const RegisteredEnvironment> text_games();
+
+}  // namespace fastrl
