@@ -373,8 +373,15 @@ def test_vocabulary_errors():
         ("CodeLock-v0", {"autoreset_mode": "now"}, "`autoreset_mode` must be one of 'next_step'"),
         ("CodeLock-v0", {"max_episode_steps": 0}, "`max_episode_steps` must be from 1 to"),
         ("CodeLock-v0", {"invalid_penalty": -1}, "`invalid_penalty` must be finite and at least 0"),
-        ("CodeLock-v0", {"num_threads": 2}, "`num_threads` must be set .* fastrl.set_num_threads"),
-        ("CodeLock-v0", {"precision": "fast"}, "`precision` must be left out, .* got 'fast'"),
+        ("CodeLock-v0", {"num_threads": 0}, "`num_threads` must be from 1 to 1024, got 0"),
+        (
+            "CodeLock-v0",
+            {"precision": "fast"},
+            "`precision` must be 'exact' for CodeLock-v0, which",
+        ),
+        ("CodeLock-v0", {"precision": "f64"}, "`precision` must be one of 'exact', 'fast', got"),
+        ("CodeLock-v0", {"history": -1}, "`history` must be from 0 to 2147483647, got -1"),
+        ("CodeLock-v0", {"output": "jax"}, "`output` must be one of 'numpy', 'torch', got 'jax'"),
         ("CodeLock-v0", {"render_mode": "human"}, "`render_mode` must be one of 'ansi'"),
     ],
 )

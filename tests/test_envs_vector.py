@@ -152,7 +152,7 @@ def test_gymnasium_imports_the_module_that_an_id_names():
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
     )
-    assert result.stdout == "fastrl.envs.vector 3\n", result.stderr
+    assert result.stdout == "fastrl.envs.text_vector 3\n", result.stderr
 
 
 @pytest.mark.parametrize("observation", ["grid", "compact"])

@@ -61,6 +61,7 @@ struct Kernel {
     if constexpr (kIsText) {
       description.is_text = 1;
       description.reports_success = 1;
+      description.heavy_reset = 1;
       description.add_observation(
           multi_discrete<std::int32_t>({E::max_observation_tokens(own, form)}, kVocabularySize));
       description.render_tokens = E::max_observation_tokens(own, ObservationForm::kGrid);

@@ -64,7 +64,7 @@ bool GivenOptions::boolean(const char* name, bool fallback) {
 }
 
 std::int64_t GivenOptions::integer(const char* name, std::int64_t fallback, std::int64_t low,
-                              std::int64_t high) {
+                                   std::int64_t high) {
   const OptionValue* given = find(name);
   const std::int64_t* value = given ? std::get_if<std::int64_t>(given) : &fallback;
   if (value == nullptr || *value < low || *value > high) {
@@ -97,7 +97,7 @@ double GivenOptions::number(const char* name, double fallback, double low, doubl
 }
 
 int GivenOptions::choice(const char* name, const char* fallback,
-                    std::initializer_list<const char*> choices) {
+                         std::initializer_list<const char*> choices) {
   const OptionValue* given = find(name);
   const std::string chosen(fallback);
   const std::string* value = given ? std::get_if<std::string>(given) : &chosen;

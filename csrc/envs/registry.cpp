@@ -1,48 +1,57 @@
-// The environments that come with the library: one line each.
+#include "envs/registry.h"
+
+#include <algorithm>
+#include <string_view>
+
 #include "core/check.h"
-#include "envs/batch.h"
-#include "envs/code_lock.h"
-#include "envs/frozen_lake_text.h"
-#include "envs/sokoban.h"
+#include "envs/vector_env.h"
 
 namespace fastrl {
 namespace {
 
-using Factory = std::unique_ptr<VectorEnv> (*)(const VectorOptions&, Options&);
-
-struct Entry {
-  const char* id;
-  Factory make;
-};
-
-template <Environment E>
-constexpr Entry entry() {
-  return {E::kId, [](const VectorOptions& vector_options, Options& options) {
-            return std::unique_ptr<VectorEnv>(new Batch<E>(vector_options, options));
-          }};
+// By id.
+const std::vector<RegisteredEnvironment>& all() {
+  static const std::vector<RegisteredEnvironment> sorted = [] {
+    std::vector<RegisteredEnvironment> found;
+    for (const auto folder : {text_games()})
+      found.insert(found.end(), folder.begin(), folder.end());
+    std::ranges::sort(found, {}, [](const RegisteredEnvironment& known) {
+      return std::string_view(known.exact->id);
+    });
+    return found;
+  }();
+  return sorted;
 }
 
-constexpr Entry kEntries[] = {entry<CodeLock>(), entry<FrozenLakeText>(), entry<Sokoban>()};
+const RegisteredEnvironment& registered(const std::string& id) {
+  std::string listed;
+  for (const RegisteredEnvironment& known : all()) {
+    if (known.exact->id == id) return known;
+    listed += concat(listed.empty() ? "" : ", ", "'", known.exact->id, "'");
+  }
+  fail_value("make_vec", "id", concat("be one of ", listed), concat("'", id, "'"));
+}
 
 }  // namespace
 
 std::vector<std::string> environment_ids() {
   std::vector<std::string> ids;
-  for (const Entry& known : kEntries) ids.emplace_back(known.id);
+  for (const RegisteredEnvironment& known : all()) ids.emplace_back(known.exact->id);
   return ids;
 }
 
-std::unique_ptr<VectorEnv> make_vector_env(const std::string& id, const VectorOptions& options,
+bool has_fast_form(const std::string& id) { return registered(id).fast != nullptr; }
+
+std::unique_ptr<VectorEnv> make_vector_env(const std::string& id, bool fast,
+                                           const VectorOptions& options,
                                            std::map<std::string, OptionValue> environment_options) {
-  std::string listed;
-  for (const Entry& known : kEntries) {
-    if (known.id == id) {
-      Options reader(id, std::move(environment_options));
-      return known.make(options, reader);
-    }
-    listed += concat(listed.empty() ? "" : ", ", "'", known.id, "'");
+  const RegisteredEnvironment& known = registered(id);
+  if (fast && known.fast == nullptr) {
+    fail_value("make_vec", "precision", concat("be 'exact' for ", id, ", which has no fast form"),
+               "'fast'");
   }
-  fail_value("make_vec", "id", concat("be one of ", listed), concat("'", id, "'"));
+  return std::make_unique<VectorEnv>(fast ? *known.fast : *known.exact, fast ? "fast" : "", options,
+                                     std::move(environment_options));
 }
 
 }  // namespace fastrl

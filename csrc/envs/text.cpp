@@ -3,7 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "envs/env.h"
+#include "envs/environment.h"
 
 namespace fastrl {
 namespace {
@@ -64,15 +64,14 @@ int parse_action(std::string_view text, std::span<const std::string_view> names)
   return find_action(text, names, false);
 }
 
-int parse_action_tokens(std::span<const std::int32_t> tokens,
-                        std::span<const std::string_view> names) {
+std::optional<std::string> spoken_text(std::span<const std::int32_t> tokens) {
   std::string text;
   for (const std::int32_t token : tokens) {
     if (token == kEndToken) break;
-    if (token < 0 || token >= kVocabularySize) return kMalformedAction;
+    if (token < 0 || token >= kVocabularySize) return std::nullopt;
     if (token >= kFirstWord) text += spelling(token);
   }
-  return parse_action(text, names);
+  return text;
 }
 
 }  // namespace fastrl

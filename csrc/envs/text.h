@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "envs/vocabulary.h"
@@ -41,9 +43,7 @@ class TokenWriter {
 // Right); a text without one counts by its last action.
 int parse_action(std::string_view text, std::span<const std::string_view> names);
 
-// The action that tokens name: what comes before <end>, without other specials, is the action's own
-// token or is spelled out and read as text.
-int parse_action_tokens(std::span<const std::int32_t> tokens,
-                        std::span<const std::string_view> names);
+// What tokens say up to <end>, without other specials; nothing if one of them is no token.
+std::optional<std::string> spoken_text(std::span<const std::int32_t> tokens);
 
 }  // namespace fastrl

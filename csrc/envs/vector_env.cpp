@@ -1,11 +1,207 @@
 #include "envs/vector_env.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <functional>
+#include <utility>
 
 #include "core/check.h"
 
 namespace fastrl {
+namespace {
+
+// So many fixed levels are made once and kept; more are made anew at each reset.
+constexpr std::int64_t kMaxKeptLevels = 4096;
+// A chunk is a few µs of work. Multiples of any number of lanes.
+constexpr std::int64_t kLaneGrain = 1024;
+constexpr std::int64_t kGrain = 256;
+constexpr std::int64_t kTextGrain = 64;
+
+void check_table(const fastrl_environment& table) {
+  if (table.abi_version != FASTRL_ABI_VERSION) {
+    fail_value("make_vec", "id", concat("be an environment of ABI version ", FASTRL_ABI_VERSION),
+               concat("version ", table.abi_version));
+  }
+  const bool complete = table.id != nullptr && table.create != nullptr &&
+                        table.destroy != nullptr && table.describe != nullptr &&
+                        table.seed != nullptr && table.seed_level != nullptr &&
+                        table.fork != nullptr && table.reset != nullptr && table.step != nullptr &&
+                        table.observe != nullptr && table.lanes >= 1 &&
+                        (table.lanes == 1 || (table.get != nullptr && table.put != nullptr));
+  if (!complete) {
+    fail_value("make_vec", "id", "be an environment with all required functions", "a gap");
+  }
+}
+
+void* make_params(const fastrl_environment& table, Options& options) {
+  std::array<char, 1024> error{};
+  void* params = table.create(&options, error.data(), error.size());
+  if (params == nullptr) throw std::invalid_argument(error.data());
+  return params;
+}
+
+}  // namespace
+
+std::int64_t size_of(std::int32_t dtype) {
+  switch (dtype) {
+    case FASTRL_BOOL:
+    case FASTRL_INT8:
+    case FASTRL_UINT8:
+      return 1;
+    case FASTRL_INT32:
+    case FASTRL_FLOAT32:
+      return 4;
+    case FASTRL_INT64:
+    case FASTRL_FLOAT64:
+      return 8;
+    default:
+      fail_value("make_vec", "id", "be an environment with known dtypes", concat(dtype));
+  }
+}
+
+std::int64_t row_size(const Field& field) {
+  std::int64_t size = size_of(field.dtype);
+  for (std::int32_t i = 0; i < field.ndim; ++i) size *= field.shape[i];
+  return size;
+}
+
+VectorEnv::VectorEnv(const fastrl_environment& table, const char* precision,
+                     const VectorOptions& options,
+                     std::map<std::string, OptionValue> environment_options,
+                     std::shared_ptr<const void> owner)
+    : table_((check_table(table), table)),
+      owner_(std::move(owner)),
+      options_(options),
+      params_(nullptr, ParamsDeleter{table.destroy}) {
+  GivenOptions reader(table.id, std::move(environment_options));
+  params_.reset(make_params(table_, reader));
+  reader.finish();
+  table_.describe(params_.get(), &description_);
+  if (options_.max_episode_steps == 0) options_.max_episode_steps = description_.max_episode_steps;
+  for (std::int32_t i = 0; i < description_.num_observations; ++i) {
+    observation_sizes_[at(i)] = row_size(description_.observations[i]);
+  }
+  for (std::int32_t i = 0; i < description_.num_infos; ++i) {
+    info_sizes_[at(i)] = row_size(description_.infos[i]);
+  }
+  action_size_ = row_size(description_.action);
+  grain_ = table_.lanes > 1 ? kLaneGrain : description_.is_text != 0 ? kTextGrain : kGrain;
+  name_actions();
+  make_kind(precision, reader);
+  allocate();
+  prepare_levels();
+}
+
+void VectorEnv::name_actions() {
+  if (table_.action_token == nullptr || description_.action.space != FASTRL_DISCRETE) return;
+  const auto n = static_cast<std::int32_t>(description_.action.high[0]) + 1;
+  for (std::int32_t action = 0; action < n; ++action) {
+    action_tokens_.push_back(table_.action_token(params_.get(), action));
+    action_names_.push_back(spelling(action_tokens_.back()));
+  }
+}
+
+void VectorEnv::make_kind(const char* precision, const GivenOptions& options) {
+  slot_size_ = sizeof(SlotHeader) + table_.random_size + table_.state_size;
+  std::string line = options.canonical();
+  if (*precision != '\0') {
+    line = concat("precision=", precision, line.empty() ? "" : ", ", line);
+  }
+  const std::uint64_t layout = mix64(
+      slot_size_ ^ mix64(table_.state_size ^
+                         mix64(table_.random_size ^ mix64(table_.version ^ mix64(kSlotVersion)))));
+  kind_ = std::make_shared<SnapshotKind>(
+      SnapshotKind{.id = table_.id,
+                   .version = table_.version,
+                   .slot_size = static_cast<std::uint32_t>(slot_size_),
+                   .layout = layout,
+                   .options = std::move(line)});
+}
+
+void VectorEnv::allocate() {
+  const std::size_t n = at(num_envs());
+  const auto lanes = static_cast<std::size_t>(table_.lanes);
+  states_.resize((n + lanes - 1) / lanes * lanes * table_.state_size);
+  randoms_.resize(n * table_.random_size);
+  sources_.resize(n);
+  returns_.resize(n);
+  elapsed_.resize(n);
+  phases_.resize(n, Phase::kUnset);
+  num_unset_ = num_envs();
+  history_.resize(n * at(options_.history) * slot_size_);
+  history_ends_.resize(n);
+  history_lengths_.resize(n);
+  run_.resize(n);
+  pending_.resize(n);
+  to_reset_.reserve(n);
+  leaders_.reserve(n + 1);
+}
+
+// --- Seeds and levels --------------------------------------------------------------------------
+
+void VectorEnv::seed(std::uint64_t seed, std::span<const bool> mask) {
+  for (std::int64_t i = 0; i < num_envs(); ++i) {
+    if (!selected(mask, i)) continue;
+    sources_[at(i)] = {seed, static_cast<std::uint64_t>(i / options_.group_size), 0};
+    table_.seed(random(i), seed, static_cast<std::uint64_t>(i));
+  }
+}
+
+void VectorEnv::seed_each(std::span<const std::uint64_t> seeds, std::span<const bool> mask) {
+  for (std::int64_t i = 0; i < num_envs(); ++i) {
+    if (!selected(mask, i)) continue;
+    const std::int64_t member = i % options_.group_size;
+    sources_[at(i)] = {seeds[at(i - member)], 0, 0};
+    table_.seed(random(i), seeds[at(i)], static_cast<std::uint64_t>(member));
+  }
+}
+
+void VectorEnv::prepare_levels() {
+  if (options_.num_levels == 0 || options_.num_levels > kMaxKeptLevels) return;
+  Bytes levels(at(options_.num_levels) * table_.state_size);
+  parallel(options_.num_levels, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = begin; i < end; ++i) {
+      std::byte* level = levels.data() + at(i) * table_.state_size;
+      std::memcpy(level, fixed_level(i, level), table_.state_size);
+    }
+  });
+  levels_ = std::move(levels);
+}
+
+const std::byte* VectorEnv::fixed_level(std::int64_t index, std::byte* scratch) const {
+  if (!levels_.empty()) return levels_.data() + at(index) * table_.state_size;
+  Bytes stream(table_.random_size);
+  table_.seed_level(stream.data(), options_.level_seed, static_cast<std::uint64_t>(index), 0);
+  table_.reset(params_.get(), stream.data(), nullptr, scratch);
+  return scratch;
+}
+
+// The state that the next episode of environment i begins with.
+void VectorEnv::make_state(std::int64_t i, const double* reset_options, std::byte* state) {
+  const LevelSource& source = sources_[at(i)];
+  if (options_.num_levels > 0) {
+    auto stream = RandomStream::of_level(source.seed, source.group, source.num_resets);
+    const auto index = stream.below(static_cast<std::uint32_t>(options_.num_levels));
+    const std::byte* level = fixed_level(index, state);
+    if (level != state) std::memcpy(state, level, table_.state_size);
+    return;
+  }
+  if (table_.numpy_random != 0 && options_.group_size == 1) {
+    table_.reset(params_.get(), random(i), reset_options, state);
+    return;
+  }
+  alignas(64) std::array<std::byte, 256> stream;
+  table_.seed_level(stream.data(), source.seed, source.group, source.num_resets);
+  table_.reset(params_.get(), stream.data(), reset_options, state);
+}
+
+// --- Checks ------------------------------------------------------------------------------------
+
+void VectorEnv::throw_not_reset(const char* function, std::int64_t id) {
+  throw std::runtime_error(
+      concat(function, ": environment ", id, " has never been reset; call reset first"));
+}
 
 void VectorEnv::check_ids(const char* function, const char* argument,
                           std::span<const std::int64_t> ids) const {
@@ -21,18 +217,25 @@ void VectorEnv::check_targets(const char* function, const char* argument,
   check_ids(function, argument, ids);
   // The common case costs one comparison each.
   if (std::ranges::adjacent_find(ids, std::greater_equal<>()) == ids.end()) return;
-  std::vector<bool> seen(static_cast<std::size_t>(num_envs()));
+  std::vector<bool> seen(at(num_envs()));
   for (const std::int64_t id : ids) {
-    if (seen[static_cast<std::size_t>(id)]) {
+    if (seen[at(id)]) {
       fail_value(function, argument, "name each environment once", concat(id, " twice"));
     }
-    seen[static_cast<std::size_t>(id)] = true;
+    seen[at(id)] = true;
+  }
+}
+
+void VectorEnv::check_started(const char* function, std::span<const std::int64_t> ids) const {
+  if (num_unset_ == 0) return;
+  for (const std::int64_t id : ids) {
+    if (phases_[at(id)] == Phase::kUnset) throw_not_reset(function, id);
   }
 }
 
 void VectorEnv::check_kind(const char* function, const Snapshot& snapshot) const {
   const SnapshotKind& given = snapshot.kind();
-  if (given == *kind_) return;
+  if (&given == kind_.get() || given == *kind_) return;
   if (given.id != kind_->id)
     fail_value(function, "snapshot", concat("be of ", kind_->id), given.id);
   if (given.options != kind_->options) {
@@ -41,6 +244,33 @@ void VectorEnv::check_kind(const char* function, const Snapshot& snapshot) const
   fail_value(function, "snapshot",
              concat("have the layout of ", kind_->id, " version ", kind_->version),
              concat("version ", given.version, " or a layout that differs"));
+}
+
+// --- Text and goals ----------------------------------------------------------------------------
+
+bool VectorEnv::parse_action(std::string_view text, void* row) const {
+  if (table_.parse_action != nullptr) {
+    std::memset(row, description_.action.space == FASTRL_DISCRETE ? -1 : 0, at(action_size_));
+    return table_.parse_action(params_.get(), text.data(), text.size(), row) != 0;
+  }
+  const int action = fastrl::parse_action(text, action_names_);
+  *static_cast<std::int64_t*>(row) = action;
+  return action != kMalformedAction;
+}
+
+bool VectorEnv::parse_action_tokens(std::span<const std::int32_t> tokens, void* row) const {
+  const auto text = spoken_text(tokens);
+  return parse_action(text ? std::string_view(*text) : std::string_view(), row);
+}
+
+void VectorEnv::goal_rewards(std::int64_t n, const float* achieved, const float* desired,
+                             double* rewards) const {
+  const std::int64_t size = description_.goal_size;
+  parallel(n, 4096, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = begin; i < end; ++i) {
+      rewards[i] = table_.goal_reward(params_.get(), achieved + i * size, desired + i * size);
+    }
+  });
 }
 
 }  // namespace fastrl

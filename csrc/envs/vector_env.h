@@ -1,113 +1,294 @@
-// A batch of environments of any kind: one virtual call for the whole batch.
+// The engine: a batch of environments of one kind, stepped on the thread pool.
+//
+// It knows an environment as a table of functions over bytes (environment_table.h) and adds all
+// that is the same for every kind: seeds, episodes, time limits, resets, levels, wrappers, time
+// travel. Work is cut into chunks that do not depend on the number of threads, and no environment
+// reads another: the numbers are the same for any number of threads.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "envs/env.h"
-#include "envs/slot.h"
+#include "core/thread_pool.h"
+#include "envs/environment.h"
+#include "envs/environment_table.h"
 #include "envs/snapshot.h"
 
 namespace fastrl {
 
 enum class AutoresetMode { kNextStep, kSameStep, kDisabled };
 
+// What becomes of the random stream when a state is put into an environment: the snapshot's, the
+// environment's own, or a new one that depends on both and on the place.
+enum class RngMode { kRestore, kKeep, kFork };
+
+enum class Phase : std::uint8_t { kUnset, kRunning, kEnded };
+
 struct VectorOptions {
   std::int64_t num_envs = 1;
   std::int64_t group_size = 1;         // so many neighbors share a level, not their randomness
   std::int64_t num_levels = 0;         // 0: a new level at every reset
   std::uint64_t level_seed = 0;        // of these levels
-  std::int32_t max_episode_steps = 0;  // 0: the environment's own
+  std::int64_t max_episode_steps = 0;  // 0: the environment's own
   AutoresetMode autoreset_mode = AutoresetMode::kNextStep;
   double invalid_penalty = 0.0;  // taken from the reward of a malformed action
+  std::int64_t num_threads = 0;  // at most; 0: all of the pool
+  std::int64_t history = 0;      // steps that can be rewound
 };
 
-// Where a step writes. All are [B], observations [B, max_observation_tokens()].
-struct StepOutputs {
-  std::int32_t* observations = nullptr;
-  std::int32_t* observation_lengths = nullptr;
+// Where a step writes, by place. `stepped` is 0 where an environment was reset or left alone, and
+// `informed` is 1 where it was reset or stepped: the rows of infos that count.
+struct Outputs {
+  fastrl_rows observations{};
+  std::int32_t* observation_lengths = nullptr;  // text
+  fastrl_rows infos{};
   double* rewards = nullptr;
-  bool* terminated = nullptr;
-  bool* truncated = nullptr;
-  bool* action_valid = nullptr;
-  bool* success = nullptr;
-  bool* stepped = nullptr;                     // false where an environment was reset or inactive
-  std::int32_t* final_observations = nullptr;  // same-step mode: rows of environments that ended
+  std::uint8_t* terminated = nullptr;
+  std::uint8_t* truncated = nullptr;
+  std::uint8_t* stepped = nullptr;
+  std::uint8_t* informed = nullptr;
+  std::uint8_t* success = nullptr;       // where the environment reports it
+  std::uint8_t* action_valid = nullptr;  // text
+  // Same-step mode: rows of the environments that ended and began anew.
+  fastrl_rows final_observations{};
+  fastrl_rows final_infos{};
 };
+
+// Arrays of different threads' chunks keep out of each other's cache lines.
+template <typename T>
+struct CacheLineAllocator {
+  using value_type = T;
+  static constexpr std::align_val_t kAlignment{64};
+  CacheLineAllocator() = default;
+  template <typename U>
+  explicit CacheLineAllocator(const CacheLineAllocator<U>&) {}
+  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kAlignment)); }
+  void deallocate(T* p, std::size_t) { ::operator delete(p, kAlignment); }
+  friend bool operator==(const CacheLineAllocator&, const CacheLineAllocator&) { return true; }
+};
+using Bytes = std::vector<std::byte, CacheLineAllocator<std::byte>>;
 
 class VectorEnv {
  public:
-  virtual ~VectorEnv() = default;
+  // `owner` keeps the table's code loaded. `precision` is part of what snapshots are of.
+  VectorEnv(const fastrl_environment& table, const char* precision, const VectorOptions& options,
+            std::map<std::string, OptionValue> environment_options,
+            std::shared_ptr<const void> owner = nullptr);
 
   const VectorOptions& options() const { return options_; }
   std::int64_t num_envs() const { return options_.num_envs; }
-  std::int32_t max_observation_tokens() const { return max_observation_tokens_; }
+  const Description& description() const { return description_; }
   const std::vector<std::int32_t>& action_tokens() const { return action_tokens_; }
   const std::vector<std::string_view>& action_names() const { return action_names_; }
   const std::shared_ptr<const SnapshotKind>& kind() const { return kind_; }
+  bool can_solve() const { return table_.solve != nullptr; }
+  std::int64_t slot_size() const { return static_cast<std::int64_t>(slot_size_); }
 
   // One seed for the batch: neighbors get streams of their own.
-  virtual void seed(std::uint64_t seed, std::span<const bool> mask) = 0;
+  void seed(std::uint64_t seed, std::span<const bool> mask);
   // A seed for each, independent of the place in the batch; members of a group take its first
   // member's level.
-  virtual void seed_each(std::span<const std::uint64_t> seeds, std::span<const bool> mask) = 0;
+  void seed_each(std::span<const std::uint64_t> seeds, std::span<const bool> mask);
 
-  // Starts new episodes where `mask` is set (everywhere if empty); writes all observations.
-  virtual void reset(std::span<const bool> mask, std::int32_t* observations,
-                     std::int32_t* observation_lengths) = 0;
+  // Starts new episodes where `mask` is set (everywhere if empty); writes all observations, and
+  // `informed` and infos of what was reset. `reset_options` as in fastrl_description, or empty.
+  void reset(std::span<const bool> mask, std::span<const double> reset_options,
+             const Outputs& outputs);
 
   // One step where `active` is set (everywhere if empty). Everything is checked before the first
   // write. Returns how many environments ended and were reset at once (same-step mode).
-  virtual std::int64_t step(std::span<const std::int64_t> actions, std::span<const bool> active,
-                            const StepOutputs& outputs) = 0;
+  std::int64_t step(const void* actions, std::span<const bool> active, const Outputs& outputs);
 
-  // The current observation; in the full form if `whole`.
-  virtual void observe(std::span<const std::int64_t> ids, bool whole, std::int32_t* observations,
-                       std::int32_t* observation_lengths) const = 0;
-  virtual std::int32_t whole_observation_tokens() const = 0;
+  // `steps` steps, outputs [steps, num_envs]; ended environments rest where nothing resets
+  // them. With `policy_seed` actions are drawn uniformly and written, else they are read.
+  void unroll(std::int64_t steps, void* actions, const std::uint64_t* policy_seed,
+              const Outputs& outputs);
 
-  virtual Snapshot snapshot(std::span<const std::int64_t> ids) const = 0;
-  virtual void restore(const Snapshot& snapshot, std::span<const std::int64_t> ids,
-                       RngMode rng) = 0;
-  // Puts a copy of sources[i] into targets[i]; all are read before the first is written.
-  virtual void branch(std::span<const std::int64_t> sources, std::span<const std::int64_t> targets,
-                      RngMode rng) = 0;
-
-  // Equal states (without streams and step counts) have equal hashes.
-  virtual void state_hash(std::span<const std::int64_t> ids, std::uint64_t* hashes) const = 0;
-  virtual void solve(const Snapshot& snapshot, Solution* solutions) const = 0;
-  virtual void episodes(std::int32_t* elapsed_steps, double* episode_returns) const = 0;
-
- protected:
-  explicit VectorEnv(const VectorOptions& options) : options_(options) {}
-
-  // Environments per chunk of work: a few µs of stepping. Never a function of the thread count.
-  static constexpr std::int64_t kGrain = 64;
-
-  void check_ids(const char* function, const char* argument,
-                 std::span<const std::int64_t> ids) const;
-  // Each at most once.
+  // As `step`, of the environments `ids` at consecutive places; checked by check_step before.
+  std::int64_t step_some(std::span<const std::int64_t> ids, const void* actions,
+                         const Outputs& outputs);
+  void check_step(const char* function, std::span<const std::int64_t> ids, const void* actions,
+                  std::span<const bool> active) const;
+  // Each environment at most once.
   void check_targets(const char* function, const char* argument,
                      std::span<const std::int64_t> ids) const;
-  void check_kind(const char* function, const Snapshot& snapshot) const;
 
+  // Output rows from place `places` on, and copies of rows.
+  Outputs moved(const Outputs& outputs, std::int64_t places) const;
+  void copy_rows(const Outputs& from, std::int64_t first, const Outputs& to, std::int64_t place,
+                 std::int64_t n) const;
+
+  // The current observations, and infos as after a reset if `informed` is given.
+  void observe(std::span<const std::int64_t> ids, const Outputs& outputs) const;
+  // Text: all there is to see, [n, render_tokens].
+  void render(std::span<const std::int64_t> ids, std::int32_t* tokens, std::int32_t* lengths) const;
+  // Grid worlds: [n, grid_height, grid_width].
+  void cells(std::span<const std::int64_t> ids, char* cells) const;
+
+  Snapshot snapshot(std::span<const std::int64_t> ids) const;
+  void restore(const Snapshot& snapshot, std::span<const std::int64_t> ids, RngMode rng);
+  // Puts a copy of sources[i] into targets[i]; all are read before the first is written.
+  void branch(std::span<const std::int64_t> sources, std::span<const std::int64_t> targets,
+              RngMode rng);
+  // Goes so many steps back, in each as far as `history` allows or not at all.
+  void rewind(std::span<const std::int64_t> ids, std::int64_t steps, RngMode rng);
+  // How many steps each can go back.
+  void rewindable(std::int32_t* steps) const;
+
+  // Equal states (without streams and step counts) have equal hashes.
+  void state_hash(std::span<const std::int64_t> ids, std::uint64_t* hashes) const;
+  void labels(std::span<const std::int64_t> ids, std::uint64_t* labels) const;
+  void solve(const Snapshot& snapshot, Solution* solutions) const;
+  void episodes(std::int32_t* elapsed_steps, double* episode_returns) const;
+
+  // The action that a text names, written as a row of the action space; false if it names none.
+  bool parse_action(std::string_view text, void* row) const;
+  bool parse_action_tokens(std::span<const std::int32_t> tokens, void* row) const;
+  void goal_rewards(std::int64_t n, const float* achieved, const float* desired,
+                    double* rewards) const;
+
+ private:
+  // The level is a function of these.
+  struct LevelSource {
+    std::uint64_t seed = 0;
+    std::uint64_t group = 0;
+    std::uint64_t num_resets = 0;
+
+    friend bool operator==(const LevelSource&, const LevelSource&) = default;
+  };
+
+  // How one environment lies in a snapshot: this, the random stream, the state.
+  struct SlotHeader {
+    LevelSource source;
+    double episode_return;
+    std::int32_t elapsed_steps;
+    std::uint32_t phase;
+  };
+  // Raise when the meaning of a slot changes: old snapshots are refused then.
+  static constexpr std::uint64_t kSlotVersion = 2;
+
+  struct ParamsDeleter {
+    void (*destroy)(void*);
+    void operator()(void* params) const { destroy(params); }
+  };
+
+  static bool selected(std::span<const bool> mask, std::int64_t i) {
+    return mask.empty() || mask[static_cast<std::size_t>(i)];
+  }
+  static std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+  // Construction.
+  void describe(GivenOptions& options);
+  void make_kind(const char* precision, const GivenOptions& options);
+  void allocate();
+  void prepare_levels();
+  void name_actions();
+
+  template <typename Body>
+  void parallel(std::int64_t n, std::int64_t grain, Body&& body) const {
+    // Fewer threads than the pool has: chunks so large that no more can find work.
+    if (options_.num_threads > 0) {
+      grain = std::max(grain, (n + options_.num_threads - 1) / options_.num_threads);
+    }
+    parallel_for(n, grain, body);
+  }
+
+  [[noreturn]] static void throw_not_reset(const char* function, std::int64_t id);
+  void check_ids(const char* function, const char* argument,
+                 std::span<const std::int64_t> ids) const;
+  void check_started(const char* function, std::span<const std::int64_t> ids) const;
+  void check_kind(const char* function, const Snapshot& snapshot) const;
+  void check_states(const char* function, const Snapshot& snapshot) const;
+  bool is_sound(const std::byte* slot) const;
+  void check_actions(const char* function, std::span<const std::int64_t> ids, const void* actions,
+                     std::span<const bool> active) const;
+  [[noreturn]] void fail_action(const char* function, std::span<const std::int64_t> ids,
+                                const void* actions, std::span<const bool> active) const;
+
+  // Bytes of one environment.
+  std::byte* random(std::int64_t i) { return randoms_.data() + at(i) * table_.random_size; }
+  const std::byte* random(std::int64_t i) const {
+    return randoms_.data() + at(i) * table_.random_size;
+  }
+  void get_state(std::int64_t i, std::byte* state) const;
+  void put_state(std::int64_t i, const std::byte* state);
+  void read_slot(std::int64_t i, std::byte* slot) const;
+  void write_slot(std::int64_t i, const std::byte* slot, RngMode rng);
+
+  // Episodes.
+  const std::byte* fixed_level(std::int64_t index, std::byte* scratch) const;
+  void make_state(std::int64_t i, const double* reset_options, std::byte* state);
+  void begin_episode(std::int64_t i, const double* reset_options);
+
+  // Steps.
+  fastrl_step io(const std::int64_t* ids, const std::uint8_t* run, const Outputs& outputs) const;
+  struct StepPlan;
+  std::int64_t step_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end);
+  void begin_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end);
+  std::int64_t end_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end);
+  void reset_pending(const StepPlan& plan, std::int64_t begin, std::int64_t end);
+  void begin_heavy_episodes(const StepPlan& plan, std::int64_t n);
+  std::int64_t run_step(StepPlan plan, std::int64_t n);
+  void keep_final(const Outputs& out, std::int64_t k) const;
+  void blank_row(const Outputs& out, std::int64_t k) const;
+  void record_history(std::int64_t i);
+  void draw_actions(std::uint64_t seed, std::int64_t step, std::int64_t begin, std::int64_t end,
+                    char* rows) const;
+
+  const fastrl_environment& table_;
+  std::shared_ptr<const void> owner_;
   VectorOptions options_;
-  std::int32_t max_observation_tokens_ = 0;
+  std::unique_ptr<void, ParamsDeleter> params_;
+  Description description_;
   std::vector<std::int32_t> action_tokens_;
   std::vector<std::string_view> action_names_;
   std::shared_ptr<const SnapshotKind> kind_;
+  std::size_t slot_size_ = 0;
+  std::int64_t grain_ = 64;
+  std::int64_t action_size_ = 8;  // bytes of a row
+  std::array<std::int64_t, FASTRL_MAX_FIELDS> observation_sizes_{};
+  std::array<std::int64_t, FASTRL_MAX_FIELDS> info_sizes_{};
+
+  Bytes states_;
+  Bytes randoms_;
+  std::vector<LevelSource> sources_;
+  std::vector<double> returns_;
+  std::vector<std::int32_t> elapsed_;
+  std::vector<Phase> phases_;
+  std::int64_t num_unset_ = 0;
+  Bytes levels_;  // the fixed levels, if they are few
+
+  // The last `history` slots of each environment, as rings.
+  Bytes history_;
+  std::vector<std::uint64_t> history_ends_;
+  std::vector<std::int32_t> history_lengths_;
+
+  // Scratch by place, sized once.
+  std::vector<std::uint8_t> run_;
+  std::vector<std::uint8_t> pending_;
+  std::vector<std::int64_t> to_reset_;
+  std::vector<std::size_t> leaders_;
 };
 
 // The ids that make_vector_env knows.
 std::vector<std::string> environment_ids();
+// Whether an id has a form in SIMD.
+bool has_fast_form(const std::string& id);
 
 // Throws std::invalid_argument for an unknown id or option.
-std::unique_ptr<VectorEnv> make_vector_env(const std::string& id, const VectorOptions& options,
+std::unique_ptr<VectorEnv> make_vector_env(const std::string& id, bool fast,
+                                           const VectorOptions& options,
                                            std::map<std::string, OptionValue> environment_options);
+
+std::int64_t size_of(std::int32_t dtype);
+std::int64_t row_size(const Field& field);
 
 }  // namespace fastrl

@@ -22,5 +22,7 @@ void bind_credit(nb::module_& m);
 void bind_log_probs(nb::module_& m);
 void bind_policy_losses(nb::module_& m);
 void bind_envs(nb::module_& m);
+void bind_snapshots(nb::module_& m);
+void bind_vocabulary(nb::module_& m);
 
 }  // namespace fastrl::python

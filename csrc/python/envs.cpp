@@ -1,4 +1,4 @@
-// Vectorized environments, snapshots and the vocabulary.
+// Vectorized environments.
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
@@ -6,13 +6,18 @@
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
+#include <atomic>
+#include <memory>
+#include <optional>
+
+#include "core/check.h"
+#include "envs/asynchronous.h"
 #include "envs/vector_env.h"
 #include "python/bind.h"
+#include "python/output_ring.h"
 
 namespace fastrl::python {
 namespace {
-
-using Release = nb::call_guard<nb::gil_scoped_release>;
 
 template <typename T>
 std::span<const T> view(std::uintptr_t address, std::int64_t size) {
@@ -20,202 +25,538 @@ std::span<const T> view(std::uintptr_t address, std::int64_t size) {
   return {pointer<const T>(address), static_cast<std::size_t>(size)};
 }
 
-// One set of output arrays of one batch; addresses cross once, not at each step.
-struct StepBuffers {
-  StepOutputs outputs;
-  std::span<const std::int64_t> actions;
-  std::span<const bool> active;
+// A NumPy array's memory, if it is laid out as wanted: 30 ns, where a cast to nb::ndarray takes
+// 100.
+class Buffer {
+ public:
+  Buffer(nb::handle array, bool writable) {
+    const int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
+    held_ = PyObject_GetBuffer(array.ptr(), &view_, flags) == 0;
+    if (!held_) PyErr_Clear();
+  }
+  ~Buffer() {
+    if (held_) PyBuffer_Release(&view_);
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  void* data() const { return view_.buf; }
+
+  // Whether this is [rows..., shape...] of that dtype. Sizes are compared where there is one
+  // leading dimension.
+  bool is(std::int32_t dtype, const Field* field, std::int64_t rows) const {
+    if (!held_ || !is_format(dtype)) return false;
+    const int ndim = field != nullptr ? field->ndim : 0;
+    if (view_.ndim != ndim + 1 || view_.shape[0] != rows) return false;
+    for (int d = 0; d < ndim; ++d) {
+      if (view_.shape[d + 1] != field->shape[d]) return false;
+    }
+    return true;
+  }
+
+ private:
+  bool is_format(std::int32_t dtype) const {
+    const char c = view_.format == nullptr ? 'B' : view_.format[0];
+    if (view_.itemsize != size_of(dtype) || (c != '\0' && view_.format[1] != '\0')) return false;
+    switch (dtype) {
+      case FASTRL_BOOL:
+        return c == '?';
+      case FASTRL_INT8:
+        return c == 'b';
+      case FASTRL_UINT8:
+        return c == 'B';
+      case FASTRL_INT32:
+      case FASTRL_INT64:
+        return c == 'i' || c == 'l' || c == 'q';
+      default:
+        return c == 'f' || c == 'd';
+    }
+  }
+
+  Py_buffer view_{};
+  bool held_ = false;
 };
 
-StepBuffers bind_buffers(std::int64_t num_envs, std::uintptr_t actions, std::uintptr_t active,
-                         std::uintptr_t final_observations, std::uintptr_t observations,
-                         std::uintptr_t observation_lengths, std::uintptr_t rewards,
-                         std::uintptr_t terminated, std::uintptr_t truncated,
-                         std::uintptr_t action_valid, std::uintptr_t success,
-                         std::uintptr_t stepped) {
-  return {.outputs = {.observations = pointer<std::int32_t>(observations),
-                      .observation_lengths = pointer<std::int32_t>(observation_lengths),
-                      .rewards = pointer<double>(rewards),
-                      .terminated = pointer<bool>(terminated),
-                      .truncated = pointer<bool>(truncated),
-                      .action_valid = pointer<bool>(action_valid),
-                      .success = pointer<bool>(success),
-                      .stepped = pointer<bool>(stepped),
-                      .final_observations = pointer<std::int32_t>(final_observations)},
-          .actions = view<std::int64_t>(actions, num_envs),
-          .active = view<bool>(active, num_envs)};
+// One batch as Python sees it. A second thread is refused, it does not wait.
+class Environment {
+ public:
+  explicit Environment(std::unique_ptr<VectorEnv> engine)
+      : engine_(std::move(engine)), releases_gil_(engine_->num_envs() >= kFewEnvironments) {}
+
+  VectorEnv& engine() { return *engine_; }
+  const VectorEnv& engine() const { return *engine_; }
+
+  // Runs `call` alone, while no result of `send` is outstanding.
+  template <typename Call>
+  auto alone(const char* function, Call&& call) {
+    const Exclusive exclusive(*this, function);
+    if (asynchronous_ && asynchronous_->num_outstanding() > 0) {
+      throw std::runtime_error(
+          concat(function, ": ", asynchronous_->num_outstanding(),
+                 " results of send are outstanding; receive them with recv first"));
+    }
+    const ReleasedGil released(releases_gil_);
+    return call(*engine_);
+  }
+
+  // None if the array is not as the environment wants it.
+  nb::object step(nb::handle actions, OutputRing& ring) {
+    const Buffer buffer(actions, false);
+    const Field& field = engine_->description().action;
+    if (!buffer.is(field.dtype, &field, engine_->num_envs())) return nb::none();
+    OutputSet* set = nullptr;
+    alone_with_gil("step", [&] {
+      set = &ring.acquire();
+      const ReleasedGil released(releases_gil_);
+      num_ended_ = engine_->step(buffer.data(), {}, set->outputs);
+    });
+    nb::object observation = set->observation();
+    nb::object infos = set->info_dict();
+    return nb::steal(PyTuple_Pack(5, observation.ptr(), set->rewards.ptr(), set->terminated.ptr(),
+                                  set->truncated.ptr(), infos.ptr()));
+  }
+
+  // False if an array is not as the environment wants it.
+  bool step_into(nb::handle actions, const nb::tuple& observations, nb::handle rewards,
+                 nb::handle terminated, nb::handle truncated, OutputSet& rest) {
+    const Description& description = engine_->description();
+    const std::int64_t n = engine_->num_envs();
+    const Buffer action(actions, false);
+    const Buffer reward(rewards, true);
+    const Buffer ends(terminated, true);
+    const Buffer cuts(truncated, true);
+    if (!action.is(description.action.dtype, &description.action, n) ||
+        !reward.is(FASTRL_FLOAT64, nullptr, n) || !ends.is(FASTRL_BOOL, nullptr, n) ||
+        !cuts.is(FASTRL_BOOL, nullptr, n) ||
+        static_cast<std::int32_t>(observations.size()) != description.num_observations) {
+      return false;
+    }
+    std::array<std::optional<Buffer>, FASTRL_MAX_FIELDS> fields;
+    Outputs outputs = rest.outputs;
+    for (std::int32_t f = 0; f < description.num_observations; ++f) {
+      const Field& field = description.observations[f];
+      auto& observed = fields[static_cast<std::size_t>(f)].emplace(observations[f], true);
+      if (!observed.is(field.dtype, &field, n)) return false;
+      outputs.observations.base[f] = static_cast<char*>(observed.data());
+    }
+    outputs.rewards = static_cast<double*>(reward.data());
+    outputs.terminated = static_cast<std::uint8_t*>(ends.data());
+    outputs.truncated = static_cast<std::uint8_t*>(cuts.data());
+    alone("step_into",
+          [&](VectorEnv& engine) { num_ended_ = engine.step(action.data(), {}, outputs); });
+    return true;
+  }
+
+  void step_some(std::uintptr_t actions, std::uintptr_t active, OutputSet& set) {
+    alone("step", [&](VectorEnv& engine) {
+      num_ended_ = engine.step(pointer<const void>(actions), view<bool>(active, engine.num_envs()),
+                               set.outputs);
+    });
+  }
+
+  void send(std::uintptr_t ids, std::int64_t n, std::uintptr_t actions, const nb::callable& rows) {
+    const Exclusive exclusive(*this, "send");
+    if (!asynchronous_) {
+      rows_ = rows();
+      asynchronous_ = std::make_unique<Asynchronous>(*engine_, nb::cast<OutputSet&>(rows_).outputs);
+    }
+    asynchronous_->send(view<std::int64_t>(ids, n), pointer<const void>(actions));
+  }
+
+  bool receive(std::int64_t n, double timeout, OutputSet& set, std::uintptr_t ids) {
+    const Exclusive exclusive(*this, "recv");
+    if (!asynchronous_) throw std::runtime_error("recv: nothing has been sent");
+    const nb::gil_scoped_release released;
+    return asynchronous_->receive(n, timeout, set.outputs, pointer<std::int64_t>(ids));
+  }
+
+  std::int64_t num_outstanding() const {
+    return asynchronous_ ? asynchronous_->num_outstanding() : 0;
+  }
+  std::int64_t num_ended() const { return num_ended_; }
+
+  void close() {
+    const Exclusive exclusive(*this, "close");
+    const nb::gil_scoped_release released;
+    asynchronous_.reset();
+  }
+
+ private:
+  // Fewer are stepped faster than the interpreter is handed over.
+  static constexpr std::int64_t kFewEnvironments = 32;
+
+  class Exclusive {
+   public:
+    Exclusive(Environment& env, const char* function) : busy_(env.busy_) {
+      if (busy_.test_and_set(std::memory_order_acquire)) {
+        throw std::runtime_error(concat(function, ": another thread is using this environment"));
+      }
+    }
+    ~Exclusive() { busy_.clear(std::memory_order_release); }
+    Exclusive(const Exclusive&) = delete;
+    Exclusive& operator=(const Exclusive&) = delete;
+
+   private:
+    std::atomic_flag& busy_;
+  };
+
+  class ReleasedGil {
+   public:
+    explicit ReleasedGil(bool releases) {
+      if (releases) release_.emplace();
+    }
+
+   private:
+    std::optional<nb::gil_scoped_release> release_;
+  };
+
+  template <typename Call>
+  void alone_with_gil(const char* function, Call&& call) {
+    const Exclusive exclusive(*this, function);
+    if (asynchronous_ && asynchronous_->num_outstanding() > 0) {
+      throw std::runtime_error(
+          concat(function, ": ", asynchronous_->num_outstanding(),
+                 " results of send are outstanding; receive them with recv first"));
+    }
+    call();
+  }
+
+  std::unique_ptr<VectorEnv> engine_;
+  bool releases_gil_;
+  std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
+  std::int64_t num_ended_ = 0;
+  nb::object rows_;
+  std::unique_ptr<Asynchronous> asynchronous_;  // ends before what it uses
+};
+
+fastrl_rows rows_of(const std::vector<std::uintptr_t>& addresses,
+                    const std::vector<std::int64_t>& strides) {
+  fastrl_rows rows{};
+  for (std::size_t f = 0; f < addresses.size(); ++f) {
+    rows.base[f] = pointer<char>(addresses[f]);
+    rows.stride[f] = strides[f];
+  }
+  return rows;
 }
 
-std::unique_ptr<VectorEnv> make(const std::string& id, std::int64_t num_envs,
-                                std::int64_t group_size, std::int64_t num_levels,
-                                std::uint64_t level_seed, std::int32_t max_episode_steps,
-                                int autoreset_mode, double invalid_penalty,
-                                std::map<std::string, OptionValue> options) {
-  return make_vector_env(id,
-                         {.num_envs = num_envs,
-                          .group_size = group_size,
-                          .num_levels = num_levels,
-                          .level_seed = level_seed,
-                          .max_episode_steps = max_episode_steps,
-                          .autoreset_mode = static_cast<AutoresetMode>(autoreset_mode),
-                          .invalid_penalty = invalid_penalty},
-                         std::move(options));
+std::vector<std::int64_t> strides_of(const Field* fields, std::int32_t n) {
+  std::vector<std::int64_t> strides;
+  for (std::int32_t f = 0; f < n; ++f) strides.push_back(row_size(fields[f]));
+  return strides;
 }
 
-void bind_snapshot(nb::module_& m) {
-  nb::class_<Snapshot>(m, "Snapshot")
-      .def("__len__", &Snapshot::count)
-      .def_prop_ro("id", [](const Snapshot& self) { return self.kind().id; })
-      .def_prop_ro("options", [](const Snapshot& self) { return self.kind().options; })
-      .def("select", [](const Snapshot& self, std::uintptr_t indices,
-                        std::int64_t n) { return self.select(view<std::int64_t>(indices, n)); })
-      .def("to_bytes",
-           [](const Snapshot& self) {
-             const std::string bytes = self.to_bytes();
-             return nb::bytes(bytes.data(), bytes.size());
+// Addresses by name, as python/fastrl/envs/outputs.py makes them; 0 or missing where there is none.
+Outputs outputs_of(const VectorEnv& env, const nb::dict& addresses) {
+  const Description& d = env.description();
+  const auto one = [&](const char* name) {
+    return addresses.contains(name) ? nb::cast<std::uintptr_t>(addresses[name]) : 0;
+  };
+  const auto many = [&](const char* name, const Field* fields, std::int32_t n) {
+    if (!addresses.contains(name)) return fastrl_rows{};
+    return rows_of(nb::cast<std::vector<std::uintptr_t>>(addresses[name]), strides_of(fields, n));
+  };
+  const auto flags = [&](const char* name) { return pointer<std::uint8_t>(one(name)); };
+  return {.observations = many("observations", d.observations, d.num_observations),
+          .observation_lengths = pointer<std::int32_t>(one("lengths")),
+          .infos = many("infos", d.infos, d.num_infos),
+          .rewards = pointer<double>(one("rewards")),
+          .terminated = flags("terminated"),
+          .truncated = flags("truncated"),
+          .stepped = flags("stepped"),
+          .informed = flags("informed"),
+          .success = flags("success"),
+          .action_valid = flags("action_valid"),
+          .final_observations = many("final_observations", d.observations, d.num_observations),
+          .final_infos = many("final_infos", d.infos, d.num_infos)};
+}
+
+std::unique_ptr<Environment> make(const std::string& id, bool fast, const nb::dict& numbers,
+                                  std::map<std::string, OptionValue> options) {
+  const auto number = [&](const char* name) { return nb::cast<std::int64_t>(numbers[name]); };
+  const VectorOptions vector_options{
+      .num_envs = number("num_envs"),
+      .group_size = number("group_size"),
+      .num_levels = number("num_levels"),
+      .level_seed = nb::cast<std::uint64_t>(numbers["level_seed"]),
+      .max_episode_steps = number("max_episode_steps"),
+      .autoreset_mode = static_cast<AutoresetMode>(number("autoreset_mode")),
+      .invalid_penalty = nb::cast<double>(numbers["invalid_penalty"]),
+      .num_threads = number("num_threads"),
+      .history = number("history")};
+  return std::make_unique<Environment>(
+      make_vector_env(id, fast, vector_options, std::move(options)));
+}
+
+void bind_description(nb::module_& m) {
+  nb::class_<Field>(m, "Field")
+      .def_prop_ro("name", [](const Field& self) { return std::string(self.name); })
+      .def_ro("dtype", &Field::dtype)
+      .def_ro("space", &Field::space)
+      .def_prop_ro("shape",
+                   [](const Field& self) {
+                     return std::vector<std::int64_t>(self.shape, self.shape + self.ndim);
+                   })
+      .def_prop_ro("low",
+                   [](const Field& self) {
+                     return std::vector<double>(self.low, self.low + self.num_bounds);
+                   })
+      .def_prop_ro("high",
+                   [](const Field& self) {
+                     return std::vector<double>(self.high, self.high + self.num_bounds);
+                   })
+      .def_prop_ro("at_reset", [](const Field& self) { return self.at_reset != 0; })
+      .def_prop_ro("whole_at_reset", [](const Field& self) { return self.whole_at_reset != 0; });
+  const auto fields = [](const Field* first, std::int32_t n) {
+    return std::vector<Field>(first, first + n);
+  };
+  const auto names = [](const char (*first)[FASTRL_NAME_SIZE], std::int32_t n) {
+    return std::vector<std::string>(first, first + n);
+  };
+  nb::class_<Description>(m, "Description")
+      .def_ro("structure", &Description::structure)
+      .def_ro("action", &Description::action)
+      .def_prop_ro("observations",
+                   [fields](const Description& self) {
+                     return fields(self.observations, self.num_observations);
+                   })
+      .def_prop_ro("infos",
+                   [fields](const Description& self) { return fields(self.infos, self.num_infos); })
+      .def_prop_ro("reset_options",
+                   [names](const Description& self) {
+                     return names(self.reset_options, self.num_reset_options);
+                   })
+      .def_prop_ro("labels",
+                   [names](const Description& self) { return names(self.labels, self.num_labels); })
+      .def_prop_ro("reports_success",
+                   [](const Description& self) { return self.reports_success != 0; })
+      .def_prop_ro("is_text", [](const Description& self) { return self.is_text != 0; })
+      .def_ro("render_tokens", &Description::render_tokens)
+      .def_ro("grid_height", &Description::grid_height)
+      .def_ro("grid_width", &Description::grid_width)
+      .def_ro("goal_size", &Description::goal_size);
+}
+
+void bind_outputs(nb::module_& m) {
+  nb::class_<OutputSet>(m, "OutputSet")
+      .def("__init__",
+           [](OutputSet* self, const Environment& env, const nb::dict& addresses,
+              const nb::dict& arrays, const nb::list& infos) {
+             new (self) OutputSet;
+             const Description& d = env.engine().description();
+             self->outputs = outputs_of(env.engine(), addresses);
+             self->structure = d.structure;
+             for (nb::handle array : nb::cast<nb::list>(arrays["observations"])) {
+               self->observations.push_back(nb::borrow(array));
+             }
+             for (std::int32_t f = 0; f < d.num_observations; ++f) {
+               self->keys.push_back(nb::str(d.observations[f].name));
+             }
+             self->rewards = arrays["rewards"];
+             self->terminated = arrays["terminated"];
+             self->truncated = arrays["truncated"];
+             self->stepped = arrays["stepped"];
+             self->informed = arrays["informed"];
+             self->lengths = arrays["lengths"];
+             for (nb::handle entry : infos) {
+               const auto info = nb::cast<nb::tuple>(entry);
+               self->infos.push_back({info[0], info[1], info[2], info[3]});
+             }
+             self->settle();
            })
-      .def_static(
-          "from_bytes",
-          [](const nb::bytes& data) {
-            return Snapshot::from_bytes({static_cast<const std::byte*>(data.data()), data.size()});
+      .def("observation", &OutputSet::observation)
+      .def("info_dict", &OutputSet::info_dict)
+      .def_prop_ro("rewards", [](const OutputSet& self) { return self.rewards; })
+      .def_prop_ro("terminated", [](const OutputSet& self) { return self.terminated; })
+      .def_prop_ro("truncated", [](const OutputSet& self) { return self.truncated; })
+      .def_prop_ro("stepped", [](const OutputSet& self) { return self.stepped; })
+      .def_prop_ro("informed", [](const OutputSet& self) { return self.informed; })
+      .def_prop_ro("lengths", [](const OutputSet& self) { return self.lengths; });
+  nb::class_<OutputRing>(m, "OutputRing")
+      .def(nb::init<nb::callable>())
+      .def("acquire",
+           [](OutputRing& self) {
+             self.acquire();
+             return self.last();
+           })
+      .def_prop_ro("last", &OutputRing::last);
+}
+
+void bind_steps(nb::class_<Environment>& c) {
+  c.def("seed",
+        [](Environment& self, std::uint64_t seed, std::uintptr_t mask) {
+          self.alone("reset", [&](VectorEnv& engine) {
+            engine.seed(seed, view<bool>(mask, engine.num_envs()));
+          });
+        })
+      .def("seed_each",
+           [](Environment& self, std::uintptr_t seeds, std::uintptr_t mask) {
+             self.alone("reset", [&](VectorEnv& engine) {
+               engine.seed_each(view<std::uint64_t>(seeds, engine.num_envs()),
+                                view<bool>(mask, engine.num_envs()));
+             });
+           })
+      .def(
+          "reset",
+          [](Environment& self, std::uintptr_t mask, std::uintptr_t options, const OutputSet& set) {
+            self.alone("reset", [&](VectorEnv& engine) {
+              engine.reset(view<bool>(mask, engine.num_envs()),
+                           view<double>(options, engine.description().num_reset_options),
+                           set.outputs);
+            });
           })
-      .def_static("concatenate", [](const std::vector<const Snapshot*>& parts) {
-        return Snapshot::concatenate(parts);
+      .def("step", &Environment::step)
+      .def("step_some", &Environment::step_some)
+      .def("step_into", &Environment::step_into)
+      .def("send", &Environment::send)
+      .def("receive", &Environment::receive)
+      .def("close", &Environment::close)
+      .def_prop_ro("num_outstanding", &Environment::num_outstanding)
+      .def_prop_ro("num_ended", &Environment::num_ended)
+      .def("unroll",
+           [](Environment& self, std::int64_t steps, std::uintptr_t actions, bool draws,
+              std::uint64_t seed, const nb::dict& addresses) {
+             const Outputs outputs = outputs_of(self.engine(), addresses);
+             self.alone("unroll", [&](VectorEnv& engine) {
+               engine.unroll(steps, pointer<void>(actions), draws ? &seed : nullptr, outputs);
+             });
+           })
+      .def("observe",
+           [](Environment& self, std::uintptr_t ids, std::int64_t n, const nb::dict& addresses) {
+             const Outputs outputs = outputs_of(self.engine(), addresses);
+             self.alone("observe", [&](VectorEnv& engine) {
+               engine.observe(view<std::int64_t>(ids, n), outputs);
+             });
+           });
+}
+
+void bind_time(nb::class_<Environment>& c) {
+  c.def("snapshot",
+        [](Environment& self, std::uintptr_t ids, std::int64_t n) {
+          return self.alone("snapshot", [&](VectorEnv& engine) {
+            return engine.snapshot(view<std::int64_t>(ids, n));
+          });
+        })
+      .def("restore",
+           [](Environment& self, const Snapshot& snapshot, std::uintptr_t ids, std::int64_t n,
+              int rng) {
+             self.alone("restore", [&](VectorEnv& engine) {
+               engine.restore(snapshot, view<std::int64_t>(ids, n), static_cast<RngMode>(rng));
+             });
+           })
+      .def("branch",
+           [](Environment& self, std::uintptr_t sources, std::int64_t num_sources,
+              std::uintptr_t targets, std::int64_t num_targets, int rng) {
+             self.alone("branch", [&](VectorEnv& engine) {
+               engine.branch(view<std::int64_t>(sources, num_sources),
+                             view<std::int64_t>(targets, num_targets), static_cast<RngMode>(rng));
+             });
+           })
+      .def("rewind",
+           [](Environment& self, std::uintptr_t ids, std::int64_t n, std::int64_t steps, int rng) {
+             self.alone("rewind", [&](VectorEnv& engine) {
+               engine.rewind(view<std::int64_t>(ids, n), steps, static_cast<RngMode>(rng));
+             });
+           })
+      .def("rewindable",
+           [](Environment& self, std::uintptr_t steps) {
+             self.alone("rewindable_steps", [&](VectorEnv& engine) {
+               engine.rewindable(pointer<std::int32_t>(steps));
+             });
+           })
+      .def("state_hash",
+           [](Environment& self, std::uintptr_t ids, std::int64_t n, std::uintptr_t hashes) {
+             self.alone("state_hash", [&](VectorEnv& engine) {
+               engine.state_hash(view<std::int64_t>(ids, n), pointer<std::uint64_t>(hashes));
+             });
+           })
+      .def("labels",
+           [](Environment& self, std::uintptr_t ids, std::int64_t n, std::uintptr_t labels) {
+             self.alone("labels", [&](VectorEnv& engine) {
+               engine.labels(view<std::int64_t>(ids, n), pointer<std::uint64_t>(labels));
+             });
+           })
+      .def("solve",
+           [](Environment& self, const Snapshot& snapshot, std::uintptr_t solutions) {
+             self.alone("solve", [&](VectorEnv& engine) {
+               engine.solve(snapshot, pointer<Solution>(solutions));
+             });
+           })
+      .def("episodes", [](Environment& self, std::uintptr_t elapsed, std::uintptr_t returns) {
+        self.alone("episodes", [&](VectorEnv& engine) {
+          engine.episodes(pointer<std::int32_t>(elapsed), pointer<double>(returns));
+        });
       });
 }
 
-void bind_vector_env(nb::module_& m) {
-  nb::class_<StepBuffers>(m, "StepBuffers");
-  m.def("bind_step_buffers", &bind_buffers);
-  nb::class_<VectorEnv>(m, "VectorEnv")
-      .def_prop_ro("max_observation_tokens", &VectorEnv::max_observation_tokens)
-      .def_prop_ro("whole_observation_tokens", &VectorEnv::whole_observation_tokens)
-      .def_prop_ro("max_episode_steps",
-                   [](const VectorEnv& self) { return self.options().max_episode_steps; })
-      .def_prop_ro("action_tokens", &VectorEnv::action_tokens)
-      .def_prop_ro("action_names", &VectorEnv::action_names)
-      .def_prop_ro("options", [](const VectorEnv& self) { return self.kind()->options; })
-      .def(
-          "seed",
-          [](VectorEnv& self, std::uint64_t seed, std::uintptr_t mask) {
-            self.seed(seed, view<bool>(mask, self.num_envs()));
-          },
-          Release())
-      .def(
-          "seed_each",
-          [](VectorEnv& self, std::uintptr_t seeds, std::uintptr_t mask) {
-            self.seed_each(view<std::uint64_t>(seeds, self.num_envs()),
-                           view<bool>(mask, self.num_envs()));
-          },
-          Release())
-      .def(
-          "reset",
-          [](VectorEnv& self, std::uintptr_t mask, std::uintptr_t observations,
-             std::uintptr_t lengths) {
-            self.reset(view<bool>(mask, self.num_envs()), pointer<std::int32_t>(observations),
-                       pointer<std::int32_t>(lengths));
-          },
-          Release())
-      .def(
-          "step",
-          [](VectorEnv& self, const StepBuffers& buffers, bool all_active) {
-            return self.step(buffers.actions, all_active ? std::span<const bool>() : buffers.active,
-                             buffers.outputs);
-          },
-          Release())
-      .def(
-          "observe",
-          [](const VectorEnv& self, std::uintptr_t ids, std::int64_t n, bool whole,
-             std::uintptr_t observations, std::uintptr_t lengths) {
-            self.observe(view<std::int64_t>(ids, n), whole, pointer<std::int32_t>(observations),
-                         pointer<std::int32_t>(lengths));
-          },
-          Release())
-      .def(
-          "snapshot",
-          [](const VectorEnv& self, std::uintptr_t ids, std::int64_t n) {
-            return self.snapshot(view<std::int64_t>(ids, n));
-          },
-          Release())
-      .def(
-          "restore",
-          [](VectorEnv& self, const Snapshot& snapshot, std::uintptr_t ids, std::int64_t n,
-             int rng) {
-            self.restore(snapshot, view<std::int64_t>(ids, n), static_cast<RngMode>(rng));
-          },
-          Release())
-      .def(
-          "branch",
-          [](VectorEnv& self, std::uintptr_t sources, std::int64_t num_sources,
-             std::uintptr_t targets, std::int64_t num_targets, int rng) {
-            self.branch(view<std::int64_t>(sources, num_sources),
-                        view<std::int64_t>(targets, num_targets), static_cast<RngMode>(rng));
-          },
-          Release())
-      .def(
-          "state_hash",
-          [](const VectorEnv& self, std::uintptr_t ids, std::int64_t n, std::uintptr_t hashes) {
-            self.state_hash(view<std::int64_t>(ids, n), pointer<std::uint64_t>(hashes));
-          },
-          Release())
-      .def(
-          "solve",
-          [](const VectorEnv& self, const Snapshot& snapshot, std::uintptr_t solutions) {
-            self.solve(snapshot, pointer<Solution>(solutions));
-          },
-          Release())
-      .def("episodes",
-           [](const VectorEnv& self, std::uintptr_t elapsed_steps, std::uintptr_t returns) {
-             self.episodes(pointer<std::int32_t>(elapsed_steps), pointer<double>(returns));
+void bind_text(nb::class_<Environment>& c) {
+  c.def("render",
+        [](Environment& self, std::uintptr_t ids, std::int64_t n, std::uintptr_t tokens,
+           std::uintptr_t lengths) {
+          self.alone("render_text", [&](VectorEnv& engine) {
+            engine.render(view<std::int64_t>(ids, n), pointer<std::int32_t>(tokens),
+                          pointer<std::int32_t>(lengths));
+          });
+        })
+      .def("cells",
+           [](Environment& self, std::uintptr_t ids, std::int64_t n, std::uintptr_t cells) {
+             self.alone("render", [&](VectorEnv& engine) {
+               engine.cells(view<std::int64_t>(ids, n), pointer<char>(cells));
+             });
            })
-      .def(
-          "parse_actions",
-          [](const VectorEnv& self, const std::vector<std::string>& texts, std::uintptr_t actions) {
-            auto* out = pointer<std::int32_t>(actions);
-            for (const std::string& text : texts) *out++ = parse_action(text, self.action_names());
-          })
-      .def(
-          "parse_action_tokens",
-          [](const VectorEnv& self, std::uintptr_t tokens, std::uintptr_t lengths, std::int64_t n,
-             std::int64_t width, std::uintptr_t actions) {
-            for (std::int64_t i = 0; i < n; ++i) {
-              const auto length = pointer<const std::int32_t>(lengths)[i];
-              pointer<std::int32_t>(actions)[i] =
-                  parse_action_tokens(view<std::int32_t>(tokens, n * width)
-                                          .subspan(static_cast<std::size_t>(i * width),
-                                                   static_cast<std::size_t>(length)),
-                                      self.action_names());
-            }
-          },
-          Release());
-  m.def("make_vector_env", &make);
-  m.def("environment_ids", &environment_ids);
+      // Parsing reads nothing that a step changes, so it does not exclude one.
+      .def("parse_actions",
+           [](const Environment& self, const std::vector<std::string>& texts, std::uintptr_t rows,
+              std::uintptr_t valid) {
+             const std::int64_t size = row_size(self.engine().description().action);
+             for (std::size_t i = 0; i < texts.size(); ++i) {
+               pointer<bool>(valid)[i] = self.engine().parse_action(
+                   texts[i], pointer<char>(rows) + static_cast<std::int64_t>(i) * size);
+             }
+           })
+      .def("parse_action_tokens",
+           [](const Environment& self, std::uintptr_t tokens, std::uintptr_t lengths,
+              std::int64_t n, std::int64_t width, std::uintptr_t rows, std::uintptr_t valid) {
+             const std::int64_t size = row_size(self.engine().description().action);
+             for (std::int64_t i = 0; i < n; ++i) {
+               const auto said =
+                   view<std::int32_t>(tokens, n * width)
+                       .subspan(static_cast<std::size_t>(i * width),
+                                static_cast<std::size_t>(pointer<const std::int32_t>(lengths)[i]));
+               pointer<bool>(valid)[i] =
+                   self.engine().parse_action_tokens(said, pointer<char>(rows) + i * size);
+             }
+           })
+      .def("goal_rewards", [](const Environment& self, std::int64_t n, std::uintptr_t achieved,
+                              std::uintptr_t desired, std::uintptr_t rewards) {
+        const nb::gil_scoped_release released;
+        self.engine().goal_rewards(n, pointer<const float>(achieved), pointer<const float>(desired),
+                                   pointer<double>(rewards));
+      });
 }
 
 }  // namespace
 
 void bind_envs(nb::module_& m) {
-  bind_snapshot(m);
-  bind_vector_env(m);
-  m.def("tokenize", &tokenize);
-  m.def("detokenize", [](const std::vector<std::int32_t>& tokens) { return detokenize(tokens); });
-  m.def("detokenize_rows",
-        [](std::uintptr_t tokens, std::uintptr_t lengths, std::int64_t n, std::int64_t width) {
-          std::vector<std::string> texts;
-          for (std::int64_t i = 0; i < n; ++i) {
-            texts.push_back(
-                detokenize({pointer<const std::int32_t>(tokens) + i * width,
-                            static_cast<std::size_t>(pointer<const std::int32_t>(lengths)[i])}));
-          }
-          return texts;
-        });
-  m.def("vocabulary", [] {
-    std::vector<std::string_view> spellings;
-    for (std::int32_t token = 0; token < kVocabularySize; ++token) {
-      spellings.push_back(spelling(token));
-    }
-    return spellings;
-  });
+  bind_description(m);
+  nb::class_<Environment> c(m, "Environment");
+  c.def_prop_ro("description", [](const Environment& self) { return self.engine().description(); })
+      .def_prop_ro(
+          "max_episode_steps",
+          [](const Environment& self) { return self.engine().options().max_episode_steps; })
+      .def_prop_ro("action_tokens",
+                   [](const Environment& self) { return self.engine().action_tokens(); })
+      .def_prop_ro("action_names",
+                   [](const Environment& self) { return self.engine().action_names(); })
+      .def_prop_ro("options", [](const Environment& self) { return self.engine().kind()->options; })
+      .def_prop_ro("can_solve", [](const Environment& self) { return self.engine().can_solve(); })
+      .def_prop_ro("slot_size", [](const Environment& self) { return self.engine().slot_size(); });
+  bind_outputs(m);
+  bind_steps(c);
+  bind_time(c);
+  bind_text(c);
+  m.def("make_vector_env", &make);
+  m.def("environment_ids", &environment_ids);
+  m.def("has_fast_form", &has_fast_form);
 }
 
 }  // namespace fastrl::python

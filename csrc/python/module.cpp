@@ -8,4 +8,6 @@ NB_MODULE(_core, m) {
   fastrl::python::bind_log_probs(m);
   fastrl::python::bind_policy_losses(m);
   fastrl::python::bind_envs(m);
+  fastrl::python::bind_snapshots(m);
+  fastrl::python::bind_vocabulary(m);
 }

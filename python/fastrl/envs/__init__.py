@@ -11,9 +11,12 @@ from importlib.util import find_spec
 if find_spec("gymnasium") is None:
     raise ImportError("fastrl.envs needs Gymnasium; pip install 'fastrl[envs]'")
 
+from fastrl.envs.goal_vector import GoalVectorEnv
 from fastrl.envs.registration import environment_ids, make_vec, register_environments
 from fastrl.envs.snapshot import Snapshot
-from fastrl.envs.vector import VectorEnv
+from fastrl.envs.text_vector import TextVectorEnv
+from fastrl.envs.unrolling import Rollout, Unrolled
+from fastrl.envs.vector import Received, VectorEnv
 from fastrl.envs.vocabulary import (
     ACTION_TOKEN,
     END_TOKEN,
@@ -34,7 +37,12 @@ __all__ = [
     "PAD_TOKEN",
     "START_TOKEN",
     "VOCABULARY",
+    "GoalVectorEnv",
+    "Received",
+    "Rollout",
     "Snapshot",
+    "TextVectorEnv",
+    "Unrolled",
     "VectorEnv",
     "detokenize",
     "environment_ids",

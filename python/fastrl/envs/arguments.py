@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastrl._dispatch import Arguments
+from fastrl._dispatch import Arguments, is_torch
+from fastrl.envs.spaces import dtype_of
 
 Ids = int | Sequence[int] | npt.NDArray[np.integer] | None
 Seed = int | Sequence[int | None] | None
@@ -38,19 +39,120 @@ def check_mask(arguments: Arguments, name: str, mask: object, num_envs: int) -> 
 
 
 def check_reset_options(
-    arguments: Arguments, options: dict[str, Any] | None, num_envs: int
-) -> npt.NDArray[np.bool_] | None:
-    """The reset mask, or None for a reset of all."""
-    unknown = set(options or {}) - {"reset_mask"}
+    arguments: Arguments,
+    options: dict[str, Any] | None,
+    num_envs: int,
+    known: list[str],
+) -> tuple[npt.NDArray[np.bool_] | None, npt.NDArray[np.float64] | None]:
+    """The reset mask, or None for a reset of all; and what the reset takes beside it."""
+    unknown = set(options or {}) - {"reset_mask", *known}
     if unknown:
-        raise arguments.error("options", 'have no key but "reset_mask"', sorted(unknown))
+        keys = " or ".join(f'"{key}"' for key in ("reset_mask", *known))
+        raise arguments.error("options", f"have no key but {keys}", sorted(unknown))
     if not options:
-        return None
-    mask = options["reset_mask"]
-    check_mask(arguments, "reset_mask", mask, num_envs)
-    if not mask.any():
-        raise arguments.error("reset_mask", "select at least one environment", "none")
-    return np.ascontiguousarray(mask)
+        return None, None
+    mask = options.get("reset_mask")
+    if mask is not None:
+        check_mask(arguments, "reset_mask", mask, num_envs)
+        if not mask.any():
+            raise arguments.error("reset_mask", "select at least one environment", "none")
+        mask = np.ascontiguousarray(mask)
+    numbers = None
+    if any(options.get(name) is not None for name in known):
+        numbers = np.full(len(known), np.nan)
+        for i, name in enumerate(known):
+            if options.get(name) is not None:
+                numbers[i] = arguments.number(name, options[name])
+        if {"low", "high"} <= set(known):
+            low, high = (numbers[known.index(name)] for name in ("low", "high"))
+            if low > high:
+                raise arguments.error("low", f"be at most `high` = {high}", low)
+    return mask, numbers
+
+
+def check_actions(
+    arguments: Arguments,
+    actions: Any,
+    description: Any,
+    leading: tuple[int, ...],
+    active: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[Any]:
+    """Actions as the native side reads them, which checks their range.
+
+    Args:
+        arguments: Of the function that got them.
+        actions: Whatever NumPy can make an array of.
+        description: Of the environment.
+        leading: The dimensions before the action space's own.
+        active: Where an action counts, or None.
+    """
+    field = description.action
+    dtype = dtype_of(field)
+    given = np.asarray(actions)
+    kinds, numbers = ("iu", "integers") if dtype.kind in "iub" else ("f", "floating-point numbers")
+    if given.dtype.kind not in kinds:
+        raise arguments.error("actions", f"hold {numbers}", given.dtype, kind=TypeError)
+    shape = (*leading, *field.shape)
+    if given.shape != shape:
+        letters = ", ".join(["T", "B"][-len(leading) :] + list("DEFG"[: len(field.shape)]))
+        raise arguments.error(
+            "actions", f"have shape [{letters}] = {list(shape)}", list(given.shape)
+        )
+    if dtype.kind in "iu" and given.size and not np.can_cast(given.dtype, dtype):
+        # As a smaller integer these could be an action.
+        limits = np.iinfo(dtype)
+        wrong = (given > limits.max) | (given < limits.min)
+        if active is not None:
+            wrong &= active.reshape(active.shape + (1,) * (wrong.ndim - active.ndim))
+        if wrong.any():
+            place = np.argwhere(wrong)[0]
+            low = -1 if description.is_text and not field.shape else int(field.low[0])
+            raise arguments.error(
+                "actions",
+                f"be from {low} to {int(field.high[0])}",
+                f"{given[tuple(place)]} for environment {place[len(leading) - 1]}",
+            )
+    return np.ascontiguousarray(given, dtype)
+
+
+def check_outputs(
+    arguments: Arguments,
+    description: Any,
+    num_envs: int,
+    observations: tuple[Any, ...],
+    rest: dict[str, Any],
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The caller's arrays as NumPy sees them, or the error that says what is wrong with one."""
+    fields = description.observations
+    if len(observations) != len(fields):
+        raise arguments.error("observations", f"hold {len(fields)} arrays", len(observations))
+    wanted = [
+        (
+            f"observations[{field.name!r}]" if field.name else "observations",
+            array,
+            field.shape,
+            dtype_of(field),
+        )
+        for field, array in zip(fields, observations, strict=True)
+    ]
+    for name, array in rest.items():
+        wanted.append((name, array, [], np.dtype(np.float64 if name == "rewards" else np.bool_)))
+    checked = []
+    for name, array, shape, dtype in wanted:
+        if is_torch(array):
+            array = array.numpy()
+        if not isinstance(array, np.ndarray):
+            raise arguments.error(
+                name, "be a NumPy array or a tensor", type(array).__name__, kind=TypeError
+            )
+        if array.dtype != dtype:
+            raise arguments.error(name, f"have dtype {dtype}", array.dtype, kind=TypeError)
+        if array.shape != (num_envs, *shape):
+            raise arguments.error(name, f"have shape {[num_envs, *shape]}", list(array.shape))
+        if not (array.flags.c_contiguous and array.flags.writeable):
+            raise arguments.error(name, "be contiguous and writable", "an array that is not")
+        checked.append(array)
+    return tuple(checked[: len(fields)]), tuple(checked[len(fields) :])
 
 
 def check_seed(

@@ -1,6 +1,6 @@
-"""The arrays that a step writes, and when they may be written again."""
+"""The arrays that steps write."""
 
-from sys import getrefcount
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,41 +8,97 @@ import numpy.typing as npt
 
 from fastrl import _core
 from fastrl._dispatch import address
+from fastrl.envs.spaces import DICT, TUPLE, dtype_of
+
+Arrays = dict[str, Any]
 
 
-class Outputs:
-    """One set of arrays that a step writes; used again once nobody else holds any of them."""
+def allocate(
+    description: Any,
+    leading: tuple[int, ...],
+    *,
+    final: bool = False,
+    empty: Callable[..., npt.NDArray[Any]] = np.zeros,
+) -> Arrays:
+    """Arrays of everything that steps write, by name; each owns its memory.
 
-    __slots__ = ("arrays", "buffers")
+    Args:
+        description: Of the environment.
+        leading: The dimensions before one environment's own, such as [B] or [T, B].
+        final: Whether to keep what ended episodes have to say (same-step mode).
+        empty: Makes an array from shape and dtype.
+    """
 
-    def __init__(
-        self,
-        num_envs: int,
-        width: int,
-        actions: npt.NDArray[np.int64],
-        active: npt.NDArray[np.bool_],
-        final_observations: npt.NDArray[np.int32] | None,
-    ) -> None:
-        # Each owns its memory: a view that a caller makes then counts as a reference to it.
-        self.arrays: tuple[Any, ...] = (
-            np.zeros((num_envs, width), np.int32),
-            np.zeros(num_envs, np.int32),
-            np.zeros(num_envs, np.float64),
-            *(np.zeros(num_envs, np.bool_) for _ in range(5)),
-        )
-        self.buffers = _core.bind_step_buffers(
-            num_envs,
-            address(actions),
-            address(active),
-            address(final_observations),
-            *(address(array) for array in self.arrays),
-        )
+    def rows(fields: list[Any]) -> list[npt.NDArray[Any]]:
+        return [empty((*leading, *field.shape), dtype_of(field)) for field in fields]
 
-    def is_free(self) -> bool:
-        """Whether nobody but this object holds any of the arrays."""
-        # At every step, and a plain loop costs 0.3 µs where all(…) costs 0.5.
-        for array in self.arrays:  # noqa: SIM110
-            # The tuple, the loop variable and getrefcount's own argument.
-            if getrefcount(array) > 3:
-                return False
-        return True
+    arrays: Arrays = {
+        "observations": rows(description.observations),
+        "infos": rows(description.infos),
+        "rewards": empty(leading, np.float64),
+    }
+    for flag in ("terminated", "truncated", "stepped", "informed"):
+        arrays[flag] = empty(leading, np.bool_)
+    if description.reports_success:
+        arrays["success"] = empty(leading, np.bool_)
+    if description.is_text:
+        arrays["action_valid"] = empty(leading, np.bool_)
+        arrays["lengths"] = empty(leading, np.int32)
+    if final:
+        arrays["final_observations"] = rows(description.observations)
+        arrays["final_infos"] = rows(description.infos)
+    return arrays
+
+
+def addresses(arrays: Arrays) -> dict[str, int | list[int]]:
+    """Where the arrays lie, as the native side takes it."""
+    return {
+        name: [address(one) for one in array] if isinstance(array, list) else address(array)
+        for name, array in arrays.items()
+    }
+
+
+def info_entries(description: Any, arrays: Arrays) -> list[tuple[str, str, Any, Any]]:
+    """(key, mask key, array, mask) of every info, in the order in which dicts have them."""
+    stepped, informed = arrays["stepped"], arrays["informed"]
+    entries = [
+        (field.name, f"_{field.name}", array, informed if field.at_reset else stepped)
+        for field, array in zip(description.infos, arrays["infos"], strict=True)
+    ]
+    for name in ("action_valid", "success"):
+        if name in arrays:
+            entries.append((name, f"_{name}", arrays[name], stepped))
+    return entries
+
+
+def structured(description: Any, arrays: list[Any]) -> Any:
+    """An observation out of its arrays: the only one, a dict or a tuple."""
+    if description.structure == DICT:
+        return {
+            field.name: array for field, array in zip(description.observations, arrays, strict=True)
+        }
+    return tuple(arrays) if description.structure == TUPLE else arrays[0]
+
+
+def flat(description: Any, observation: Any) -> tuple[Any, ...]:
+    """The arrays of an observation, in the order of the native side."""
+    if description.structure == DICT:
+        return tuple(observation[field.name] for field in description.observations)
+    return tuple(observation) if description.structure == TUPLE else (observation,)
+
+
+def make_output_set(native: Any, rows: int, final: Arrays | None) -> Any:
+    """One set of arrays that a step of `rows` environments writes.
+
+    Args:
+        native: The environment.
+        rows: How many.
+        final: Arrays with "final_observations" and "final_infos" that all sets share, or None.
+    """
+    description = native.description
+    arrays = allocate(description, (rows,))
+    where = addresses(arrays)
+    if final is not None:
+        where |= addresses({name: final[name] for name in ("final_observations", "final_infos")})
+    shown = {"lengths": None} | arrays
+    return _core.OutputSet(native, where, shown, info_entries(description, arrays))

@@ -7,7 +7,9 @@ import numpy as np
 
 from fastrl import _core
 from fastrl._dispatch import Arguments
-from fastrl.envs.vector import VectorEnv
+from fastrl.envs.goal_vector import GoalVectorEnv
+from fastrl.envs.text_vector import TextVectorEnv
+from fastrl.envs.vector import VectorEnv, render_modes
 from fastrl.envs.vocabulary import check_string
 
 AUTORESET_MODES = {
@@ -42,12 +44,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-# What other libraries let one say here.
-_ELSEWHERE = {
-    "num_threads": "be set for the whole process, with fastrl.set_num_threads",
-    "precision": "be left out, as the environments are exact and have no other precision",
-}
-
 
 def environment_ids() -> list[str]:
     """The ids that `make_vec` knows."""
@@ -59,12 +55,16 @@ def make_vec(
     id: str,
     num_envs: int = 1,
     *,
+    precision: str = "exact",
     group_size: int = 1,
     num_levels: int | None = None,
     level_seed: int = 0,
     autoreset_mode: str | gymnasium.vector.AutoresetMode = "next_step",
     max_episode_steps: int | None = None,
     invalid_penalty: float | None = None,
+    num_threads: int | None = None,
+    history: int = 0,
+    output: str = "numpy",
     preset: str | None = None,
     render_mode: str | None = None,
     **options: Any,
@@ -91,12 +91,18 @@ def make_vec(
     Args:
         id: One of `environment_ids()`, with or without "fastrl/" in front.
         num_envs: B.
+        precision: "exact", where Gymnasium's environments equal Gymnasium bit for bit, or "fast":
+            float32 in SIMD, with random streams of its own, where an environment has that form.
         group_size: So many neighbors share the level of each of their episodes, but not their
             randomness. Divides `num_envs`.
         num_levels: None makes a new level at every reset. M draws each from M fixed ones that
             depend on `level_seed` and the options alone.
         level_seed: Names the fixed levels; not used without `num_levels`.
         autoreset_mode: "next_step", "same_step" or "disabled", as Gymnasium defines them.
+        num_threads: At most so many work on this batch; None is all of the process's pool. Numbers
+            do not depend on it.
+        history: So many steps can be rewound; each costs one state's bytes an environment.
+        output: "numpy", or "torch" for tensors of the same memory; infos stay NumPy.
         max_episode_steps: Where episodes are truncated; None is the environment's own limit.
         invalid_penalty: At least 0 (the default); taken from the reward of a malformed action (-1).
         preset: The settings of another trainer, for whatever is not given here: "ragen", "lamer" or
@@ -105,12 +111,9 @@ def make_vec(
         **options: The environment's own.
 
     All batches of a process share one pool of threads, see `fastrl.set_num_threads`, and numbers
-    do not depend on its size. There is one precision: rewards are float64 and exact.
+    do not depend on its size.
     """
     arguments = Arguments("make_vec")
-    for option, expected in _ELSEWHERE.items():
-        if option in options:
-            raise arguments.error(option, expected, repr(options[option]))
     check_string("make_vec", "id", id)
     name = id.removeprefix("fastrl/")
     if preset is not None:
@@ -141,20 +144,44 @@ def make_vec(
     if invalid_penalty is None:
         invalid_penalty = 0.0
     penalty = arguments.number("invalid_penalty", invalid_penalty, low=0.0)
-    if render_mode is not None:
-        arguments.choice("render_mode", render_mode, ["ansi"])
+    if num_threads is not None:
+        arguments.integer("num_threads", num_threads, low=1, high=1024)
+    arguments.integer("history", history, low=0, high=2**31 - 1)
+    arguments.choice("precision", precision, ["exact", "fast"])
+    arguments.choice("output", output, ["numpy", "torch"])
     native = _core.make_vector_env(
         name,
-        int(num_envs),
-        int(group_size),
-        int(num_levels or 0),
-        int(level_seed),
-        int(max_episode_steps or 0),
-        list(AUTORESET_MODES.values()).index(mode),
-        penalty,
+        precision == "fast",
+        {
+            "num_envs": int(num_envs),
+            "group_size": int(group_size),
+            "num_levels": int(num_levels or 0),
+            "level_seed": int(level_seed),
+            "max_episode_steps": int(max_episode_steps or 0),
+            "autoreset_mode": list(AUTORESET_MODES.values()).index(mode),
+            "invalid_penalty": penalty,
+            "num_threads": int(num_threads or 0),
+            "history": int(history),
+        },
         {key: _plain(arguments, key, value) for key, value in options.items()},
     )
-    return VectorEnv(native, name, int(num_envs), int(group_size), mode, render_mode)
+    description = native.description
+    if render_mode is not None:
+        arguments.choice("render_mode", render_mode, render_modes(description))
+    kind = VectorEnv
+    if description.is_text:
+        kind = TextVectorEnv
+    elif description.goal_size:
+        kind = GoalVectorEnv
+    return kind(
+        native,
+        name,
+        num_envs=int(num_envs),
+        group_size=int(group_size),
+        autoreset_mode=mode,
+        render_mode=render_mode,
+        output=output,
+    )
 
 
 def _plain(arguments: Arguments, name: str, value: object) -> bool | int | float | str:

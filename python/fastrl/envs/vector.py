@@ -1,9 +1,8 @@
 """The batch of native environments that training loops step."""
 
 import secrets
-import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -12,74 +11,90 @@ from gymnasium.vector.utils import batch_space
 
 from fastrl import _core
 from fastrl._dispatch import Arguments, address
-from fastrl.envs.arguments import Ids, Seed, check_ids, check_mask, check_reset_options, check_seed
-from fastrl.envs.outputs import Outputs
-from fastrl.envs.snapshot import Snapshot, check_snapshot
-from fastrl.envs.vocabulary import VOCABULARY
+from fastrl.envs.arguments import (
+    Ids,
+    Seed,
+    check_actions,
+    check_ids,
+    check_mask,
+    check_outputs,
+    check_reset_options,
+    check_seed,
+)
+from fastrl.envs.outputs import allocate, flat, make_output_set, structured
+from fastrl.envs.spaces import field_space, observation_space
+from fastrl.envs.time_travel import TimeTravel
+from fastrl.envs.unrolling import Rollout, Unrolled, collect, unroll
 
-RNG_MODES = ("restore", "keep", "fork")
+Step = tuple[Any, Any, Any, Any, dict[str, Any]]
 
 
-class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
+class Received(NamedTuple):
+    """Results of `send`: rows of the environments `ids`, in the order in which they were sent."""
+
+    ids: npt.NDArray[np.int64]
+    observations: Any
+    rewards: Any
+    terminated: Any
+    truncated: Any
+    infos: dict[str, Any]
+
+
+class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
     """B native environments of one kind; made by `make_vec`.
 
-    Observations are int32 tokens [B, O], padded with 0; `observation_lengths` says how many count.
-    Actions are integers [B]; -1 is a malformed action, which moves nothing and costs the turn.
-    Infos have "action_valid" and "success", each with Gymnasium's "_" mask. Returned arrays belong
-    to the caller: they are never written again while somebody holds them.
+    Returned arrays belong to the caller: they are never written again while somebody holds them or
+    a view of them. Infos are fresh dicts with Gymnasium's "_" masks, of NumPy arrays.
 
     Attributes:
-        num_actions: A; actions are 0, …, A − 1, or -1.
-        action_names: [A] words, as `parse_actions` reads them.
-        action_tokens: [A] int32, the one token that each action is.
-        vocabulary: The spelling of each token.
-        max_observation_tokens: O.
-        max_episode_steps: Where episodes are truncated.
+        num_envs: B.
+        max_episode_steps: Where episodes are truncated; 0 for nowhere.
         group_size: So many neighbors share their levels.
+        labels: What can be true of a state, for reward machines and costs.
 
     A batch is used by one thread at a time; a second one gets an error and changes nothing. Numbers
-    depend on seeds, actions and calls alone, not on the number of threads.
+    depend on seeds, actions and calls alone: not on the number of threads, the cut into batches, or
+    whether steps are waited for.
     """
 
     def __init__(
         self,
         native: Any,
         name: str,
+        *,
         num_envs: int,
         group_size: int,
         autoreset_mode: gymnasium.vector.AutoresetMode,
         render_mode: str | None,
+        output: str,
     ) -> None:
         self._native = native
         self._name = name
-        self._lock = threading.Lock()
+        self._description = description = native.description
+        self._output = output
         self.num_envs = num_envs
         self.group_size = group_size
         self.render_mode = render_mode
-        self.metadata = {"autoreset_mode": autoreset_mode, "render_modes": ["ansi"]}
-        self.max_observation_tokens: int = native.max_observation_tokens
+        self.metadata = {
+            "autoreset_mode": autoreset_mode,
+            "render_modes": render_modes(description),
+        }
         self.max_episode_steps: int = native.max_episode_steps
-        self.action_names: list[str] = native.action_names
-        self.num_actions = len(self.action_names)
-        self.action_tokens = np.array(native.action_tokens, np.int32)
-        self.vocabulary = list(VOCABULARY)
-        self.single_observation_space = gymnasium.spaces.MultiDiscrete(
-            np.full(self.max_observation_tokens, len(VOCABULARY), np.int32), dtype=np.int32
-        )
-        self.single_action_space = gymnasium.spaces.Discrete(self.num_actions)
+        self.labels: list[str] = description.labels
+        self.single_observation_space = observation_space(description)
+        self.single_action_space = field_space(description.action)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
         self._all_ids = np.arange(num_envs, dtype=np.int64)
-        self._actions = np.zeros(num_envs, np.int64)
-        self._active = np.zeros(num_envs, np.bool_)
-        same_step = autoreset_mode == gymnasium.vector.AutoresetMode.SAME_STEP
-        self._final_observations = (
-            np.zeros((num_envs, self.max_observation_tokens), np.int32) if same_step else None
-        )
-        self._ring: list[Outputs] = []
-        self._observation_lengths = np.zeros(num_envs, np.int32)
-        self._np_random_seed = secrets.randbits(63)
+        self._same_step = autoreset_mode == gymnasium.vector.AutoresetMode.SAME_STEP
+        self._final = allocate(description, (num_envs,), final=True) if self._same_step else None
+        self._ring = _core.OutputRing(self._make_outputs(num_envs))
+        self._rings = {num_envs: self._ring}
+        self._into: Any = None
+        self._revised = [field.name for field in description.infos if field.whole_at_reset]
+        self._plain = not (self._same_step or self._revised or output == "torch")
+        self._np_random_seed = secrets.randbits(62)
         native.seed(self._np_random_seed, 0)
 
     def __repr__(self) -> str:
@@ -88,351 +103,316 @@ class VectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     # --- Gymnasium ----------------------------------------------------------------------------
 
     def reset(
-        self,
-        *,
-        seed: Seed = None,
-        options: dict[str, Any] | None = None,
-    ) -> tuple[npt.NDArray[np.int32], dict[str, Any]]:
+        self, *, seed: Seed = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Starts new episodes, in all environments or where ``options["reset_mask"]`` is set.
 
         Args:
             seed: An integer gives every environment a stream of its own and every group a level
                 sequence of its own. A list names a seed for each environment, wherever it stands
                 in the batch (a group takes its level from its first member); None in it leaves an
-                environment's streams as they are. None leaves all.
-            options: ``{"reset_mask": [B] bool}``, or nothing.
+                environment's streams as they are. None leaves all. Gymnasium's own environments
+                get ``seed + i`` as their seed, as Gymnasium has it.
+            options: ``{"reset_mask": [B] bool}``, and what the environment's reset takes, such as
+                "low" and "high". Not changed.
 
         Returns:
-            The observations [B, O] of all environments and an empty dict.
+            The observations of all environments, and infos of those that were reset.
         """
         arguments = Arguments("reset")
-        mask = check_reset_options(arguments, options, self.num_envs)
+        mask, numbers = check_reset_options(
+            arguments, options, self.num_envs, self._description.reset_options
+        )
         seeds = check_seed(arguments, seed, mask, self.num_envs)
-        with self._exclusive("reset"):
-            if isinstance(seeds, int):
-                self._native.seed(seeds, address(mask))
-                self._np_random_seed = seeds
-            elif seeds is not None:
-                self._native.seed_each(address(seeds[0]), address(seeds[1]))
-            outputs = self._next_outputs()
-            observations, self._observation_lengths = outputs.arrays[:2]
-            self._native.reset(
-                address(mask), address(observations), address(self._observation_lengths)
-            )
-        return observations, {}
+        if isinstance(seeds, int):
+            self._native.seed(seeds, address(mask))
+            self._np_random_seed = seeds
+        elif seeds is not None:
+            self._native.seed_each(address(seeds[0]), address(seeds[1]))
+        outputs = self._ring.acquire()
+        self._native.reset(address(mask), address(numbers), outputs)
+        infos = {
+            key: value
+            for key, value in outputs.info_dict().items()
+            if key.removeprefix("_") in self._reset_infos
+        }
+        for key in self._revised:
+            infos[key] = infos[key].astype(np.int64)
+        return self._converted(outputs.observation()), infos
 
-    def step(
-        self, actions: Any, active: npt.NDArray[np.bool_] | None = None
-    ) -> tuple[
-        npt.NDArray[np.int32],
-        npt.NDArray[np.float64],
-        npt.NDArray[np.bool_],
-        npt.NDArray[np.bool_],
-        dict[str, Any],
-    ]:
+    def step(self, actions: Any, active: npt.NDArray[np.bool_] | None = None) -> Step:
         """One action in every environment, or in those that are `active`.
 
         Args:
-            actions: [B] integers from -1 (malformed) to `num_actions` - 1.
+            actions: [B] integers, or rows of the action space. A finite number out of a Box's
+                bounds is left to the environment, which clips it as Gymnasium's do.
             active: [B] bool. The others keep their state and observation, with reward 0 and flags
                 False; their actions are not read.
 
         Returns:
-            Observations [B, O], rewards [B] float64, terminated and truncated [B] bool, and infos:
-            "action_valid" and "success" with masks, in "same_step" mode "final_obs" and
-            "final_info" of the episodes that ended.
+            Observations, rewards [B] float64, terminated and truncated [B] bool, and infos; in
+            "same_step" mode with "final_obs" and "final_info" of the episodes that ended.
         """
-        given = np.asarray(actions)
-        if given.dtype.kind not in "iu" or given.shape != self._actions.shape:
-            raise self._action_error(given)
-        if active is not None:
-            check_mask(Arguments("step"), "active", active, self.num_envs)
-        if given.dtype == np.uint64:
-            self._check_unsigned(given, active)
-        if not self._lock.acquire(blocking=False):
-            raise _busy("step")
-        try:
-            self._actions[:] = given
-            if active is not None:
-                self._active[:] = active
-            outputs = self._next_outputs()
-            num_ended = self._native.step(outputs.buffers, active is None)
-            (
-                observations,
-                self._observation_lengths,
-                rewards,
-                terminated,
-                truncated,
-                action_valid,
-                success,
-                stepped,
-            ) = outputs.arrays
-            infos: dict[str, Any] = {}
-            if num_ended:
-                ended = terminated | truncated
-                infos = self._final_infos(ended, action_valid, success)
-                stepped &= ~ended
-            infos["action_valid"] = action_valid
-            infos["_action_valid"] = stepped
-            infos["success"] = success
-            infos["_success"] = stepped
-        finally:
-            self._lock.release()
-        return observations, rewards, terminated, truncated, infos
-
-    def render(self) -> tuple[str, ...] | None:
-        """All environments as texts if made with ``render_mode="ansi"``, else None."""
-        return tuple(self.render_text()) if self.render_mode == "ansi" else None
-
-    # --- Text ---------------------------------------------------------------------------------
-
-    @property
-    def observation_lengths(self) -> npt.NDArray[np.int32]:
-        """[B] int32: how many tokens of each observation count, as of the last reset or step."""
-        return self._observation_lengths
-
-    def observe(self, ids: Ids = None) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Observations [n, O] and lengths [n] of the present states, as after a `restore`."""
-        return self._observe("observe", ids, whole=False)
-
-    def render_text(self, ids: Ids = None) -> list[str]:
-        """All there is to see of each environment, whatever the form of the observations."""
-        tokens, lengths = self._observe("render_text", ids, whole=True)
-        texts: list[str] = _core.detokenize_rows(
-            address(tokens), address(lengths), *map(int, tokens.shape)
+        if active is None:
+            result: Step | None = self._native.step(actions, self._ring)
+            if result is not None and self._plain:
+                return result
+            if result is not None:
+                return self._finished(self._ring.last, result)
+        outputs = self._step_converted(actions, active)
+        result = (
+            outputs.observation(),
+            outputs.rewards,
+            outputs.terminated,
+            outputs.truncated,
+            outputs.info_dict(),
         )
-        return texts
+        return self._finished(outputs, result)
 
-    def parse_actions(
-        self, texts: Sequence[str] | npt.NDArray[np.str_]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-        """The actions that texts name, and which of them name one.
-
-        Actions are whole words, in any case. The last complete ``<answer>…</answer>`` counts and in
-        it the first action; a text without one counts by its last action. -1 where there is none.
-        """
-        given = texts.tolist() if isinstance(texts, np.ndarray) else texts
-        if (
-            not isinstance(given, Sequence)
-            or isinstance(given, str | bytes)
-            or not all(isinstance(text, str) for text in given)
-        ):
-            raise Arguments("parse_actions").error(
-                "texts", "be a sequence of strings", type(texts).__name__, kind=TypeError
-            )
-        actions = np.empty(len(given), np.int32)
-        # A lone surrogate separates words, like all that is not ASCII, but has no UTF-8.
-        encodable = [
-            text if text.isascii() else text.encode("utf-8", "replace").decode() for text in given
-        ]
-        self._native.parse_actions(encodable, address(actions))
-        return actions, actions >= 0
-
-    def parse_action_tokens(
-        self, tokens: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32]
-    ) -> npt.NDArray[np.int32]:
-        """The actions that tokens name: what comes before ``<end>`` is read as its text would be.
+    def step_into(
+        self, actions: Any, *, observations: Any, rewards: Any, terminated: Any, truncated: Any
+    ) -> None:
+        """As `step`, into the caller's arrays, such as rows of a rollout.
 
         Args:
-            tokens: [N, L] int32.
-            lengths: [N] int32, how many of each row count.
+            actions: As in `step`.
+            observations: Of the shapes and dtypes of the observation space; a dict or a tuple where
+                that is one.
+            rewards: [B] float64.
+            terminated: [B] bool.
+            truncated: [B] bool.
 
-        Returns:
-            [N] int32, -1 where a row names no action.
+        All are C-contiguous NumPy arrays or CPU tensors. `step_infos` has the infos. In
+        "same_step" mode `final_observations` has the last observations of ended episodes.
         """
-        arguments = Arguments("parse_action_tokens")
-        arguments.array("tokens", tokens, ("N", "L"), ("int32",))
-        arguments.array("lengths", lengths, ("N",), ("int32",))
-        n, width = tokens.shape
-        if n and not (lengths.min() >= 0 and lengths.max() <= width):
-            wrong = lengths[(lengths < 0) | (lengths > width)][0]
-            raise arguments.error("lengths", f"be from 0 to L = {width}", wrong)
-        tokens, lengths = np.ascontiguousarray(tokens), np.ascontiguousarray(lengths)
-        actions = np.empty(n, np.int32)
-        self._native.parse_action_tokens(
-            address(tokens), address(lengths), n, width, address(actions)
+        if self._into is None:
+            self._into = make_output_set(self._native, self.num_envs, self._final)
+        single = self._description.structure == 0
+        rows = (observations,) if single else flat(self._description, observations)
+        if self._native.step_into(actions, rows, rewards, terminated, truncated, self._into):
+            return
+        converted = check_actions(
+            Arguments("step_into"), actions, self._description, (self.num_envs,)
         )
-        return actions
+        rows, rest = check_outputs(
+            Arguments("step_into"),
+            self._description,
+            self.num_envs,
+            rows,
+            {"rewards": rewards, "terminated": terminated, "truncated": truncated},
+        )
+        if not self._native.step_into(converted, rows, *rest, self._into):
+            raise RuntimeError("step_into: the arrays passed every check and were refused")
 
-    # --- Time ---------------------------------------------------------------------------------
+    @property
+    def step_infos(self) -> dict[str, Any]:
+        """The infos of the last `step_into`; written again by the next."""
+        if self._into is None:
+            raise RuntimeError("step_infos: there was no step_into yet")
+        infos: dict[str, Any] = self._into.info_dict()
+        return infos
 
-    def snapshot(self, ids: Ids = None) -> Snapshot:
-        """The states of some environments, or of all, in the order of `ids`."""
-        chosen = self._chosen("snapshot", "ids", ids)
-        with self._exclusive("snapshot"):
-            return Snapshot(self._native.snapshot(address(chosen), chosen.size))
+    @property
+    def final_observations(self) -> Any:
+        """ "same_step" mode: [B, …], the last observation of each episode that ended last.
 
-    def restore(self, snapshot: Snapshot, ids: Ids = None, *, rng: str = "restore") -> None:
-        """Puts the i-th state into environment ids[i], with its elapsed steps and return.
+        Rows count where the last step said terminated or truncated; the next step writes again.
+        """
+        if self._final is None:
+            raise RuntimeError('final_observations: only in autoreset_mode="same_step"')
+        return structured(self._description, self._final["final_observations"])
 
-        `observe` shows the restored observations; nothing is rendered here.
+    def close_extras(self, **kwargs: Any) -> None:
+        """Ends the thread of `send`; results that were not received are dropped."""
+        self._native.close()
+
+    def render(self) -> tuple[Any, ...] | None:
+        """All environments as texts ("ansi") or pictures ("rgb_array"), or None without a mode."""
+        if self.render_mode is None:
+            return None
+        from fastrl.envs.pictures import draw
+
+        cells = self._cells(None)
+        if self.render_mode == "rgb_array":
+            return tuple(draw(cells))
+        return tuple("\n".join(row.tobytes().decode() for row in rows) for rows in cells)
+
+    # --- Asynchronous -------------------------------------------------------------------------
+
+    def send(self, actions: Any, ids: Ids = None) -> None:
+        """Steps environments in the background.
 
         Args:
-            snapshot: Of the same environment and options; the batch may be another.
-            ids: [n], each at most once; all if None.
-            rng: "restore" makes the future repeat itself, later levels included. "keep" goes on
-                with the environment's own random stream, "fork" with a new one that depends on both
-                streams and on the place; both keep the environment's own sequence of levels.
+            actions: One for each of `ids`.
+            ids: [n], each without a result that has not been received; all if None.
         """
-        check_snapshot("restore", "snapshot", snapshot)
-        mode = RNG_MODES.index(Arguments("restore").choice("rng", rng, RNG_MODES))
-        chosen = self._chosen("restore", "ids", ids)
-        with self._exclusive("restore"):
-            self._native.restore(snapshot._native, address(chosen), chosen.size, mode)
+        chosen = self._chosen("send", "ids", ids)
+        converted = check_actions(Arguments("send"), actions, self._description, (chosen.size,))
+        # Results wait in as many rows as there are environments.
+        self._native.send(
+            address(chosen), chosen.size, address(converted), self._make_outputs(self.num_envs)
+        )
 
-    def branch(self, source_ids: Ids, target_ids: Ids, *, rng: str = "fork") -> None:
-        """Copies environments onto others: one source to all targets, or each to its own.
+    def recv(self, batch_size: int | None = None, timeout: float | None = None) -> Received:
+        """Waits for the results of `send`, in the order of the actions.
 
-        All sources are read before the first target is written. `rng` is as in `restore`.
+        Args:
+            batch_size: How many; all that are under way if None.
+            timeout: Seconds; TimeoutError after that, with nothing lost. None waits.
         """
-        mode = RNG_MODES.index(Arguments("branch").choice("rng", rng, RNG_MODES))
-        sources = self._chosen("branch", "source_ids", source_ids)
-        targets = self._chosen("branch", "target_ids", target_ids)
-        with self._exclusive("branch"):
-            self._native.branch(
-                address(sources), sources.size, address(targets), targets.size, mode
-            )
+        arguments = Arguments("recv")
+        if batch_size is None:
+            batch_size = self._native.num_outstanding
+        n = arguments.integer("batch_size", batch_size, low=1, high=self.num_envs)
+        seconds = -1.0 if timeout is None else arguments.number("timeout", timeout, low=0.0)
+        if n not in self._rings:
+            self._rings[n] = _core.OutputRing(self._make_outputs(n))
+        outputs = self._rings[n].acquire()
+        ids = np.empty(n, np.int64)
+        if not self._native.receive(n, seconds, outputs, address(ids)):
+            raise TimeoutError(f"recv: {n} results took longer than {timeout} s")
+        result = (
+            outputs.observation(),
+            outputs.rewards,
+            outputs.terminated,
+            outputs.truncated,
+            outputs.info_dict(),
+        )
+        return Received(ids, *self._finished(outputs, result))
 
-    def state_hash(self, ids: Ids = None) -> npt.NDArray[np.uint64]:
-        """[n] uint64, equal for equal states; random streams and step counts do not matter."""
-        chosen = self._chosen("state_hash", "ids", ids)
-        hashes = np.empty(chosen.size, np.uint64)
-        with self._exclusive("state_hash"):
-            self._native.state_hash(address(chosen), chosen.size, address(hashes))
-        return hashes
+    # --- Many steps ---------------------------------------------------------------------------
 
-    def solve(self, snapshot: Snapshot) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """The fewest actions to success from each state, and the first of them.
+    def unroll(
+        self, actions: Any = None, *, steps: int | None = None, seed: int | None = None
+    ) -> Unrolled:
+        """T steps in native code, each environment's one after the other.
 
-        Step limits do not count, and slippery ground is taken to hold.
+        Args:
+            actions: [T, B, …], or None to draw them uniformly.
+            steps: T, where actions are drawn.
+            seed: Of the drawn actions, a function of it, the environment and the step.
 
-        Returns:
-            Distances [n] int32 (-1 where success is out of reach, -2 where the search gave up) and
-            first actions [n] int32 (-1 where there is none).
+        Environments whose episode has ended rest in "disabled" mode.
         """
-        check_snapshot("solve", "snapshot", snapshot)
-        solutions = np.empty((len(snapshot), 2), np.int32)
-        with self._exclusive("solve"):
-            self._native.solve(snapshot._native, address(solutions))
-        return np.ascontiguousarray(solutions[:, 0]), np.ascontiguousarray(solutions[:, 1])
+        return unroll(self, actions, steps, seed)
 
-    @property
-    def elapsed_steps(self) -> npt.NDArray[np.int32]:
-        """[B] int32: the steps of each current episode."""
-        return self._episodes()[0]
+    def collect(self, policy: Callable[[Any], Any], steps: int) -> Rollout:
+        """T steps of a policy, written into one array per kind.
 
-    @property
-    def episode_returns(self) -> npt.NDArray[np.float64]:
-        """[B] float64: the rewards of each current episode, summed."""
-        return self._episodes()[1]
+        Args:
+            policy: From observations [B, …] to actions [B, …], or to (actions, dict of arrays
+                [B, …]), which are kept as well, such as log-probs and values.
+            steps: T.
+
+        The first call needs a `reset` before it; later ones go on where the last one stopped.
+        """
+        return collect(self, policy, steps)
 
     # --- Inside -------------------------------------------------------------------------------
 
-    def _exclusive(self, function: str) -> "_Exclusive":
-        return _Exclusive(self._lock, function)
+    @property
+    def _reset_infos(self) -> set[str]:
+        return {field.name for field in self._description.infos if field.at_reset}
 
-    def _next_outputs(self) -> Outputs:
-        for outputs in self._ring:
-            if outputs.is_free():
-                break
-        else:
-            outputs = Outputs(
-                self.num_envs,
-                self.max_observation_tokens,
-                self._actions,
-                self._active,
-                self._final_observations,
-            )
-            # A caller that keeps a whole rollout keeps its arrays; the ring need not.
-            self._ring = [*self._ring[-3:], outputs]
+    def _make_outputs(self, rows: int) -> Callable[[], Any]:
+        native, final = self._native, self._final
+        if final is not None and rows != self.num_envs:
+            final = allocate(self._description, (rows,), final=True)
+            self._finals = {**getattr(self, "_finals", {}), rows: final}
+        return lambda: make_output_set(native, rows, final)
+
+    def _step_converted(self, actions: Any, active: npt.NDArray[np.bool_] | None) -> Any:
+        arguments = Arguments("step")
+        if active is not None:
+            check_mask(arguments, "active", active, self.num_envs)
+            active = np.ascontiguousarray(active)
+        converted = check_actions(arguments, actions, self._description, (self.num_envs,), active)
+        outputs = self._ring.acquire()
+        self._native.step_some(address(converted), address(active), outputs)
         return outputs
 
-    def _final_infos(
-        self,
-        ended: npt.NDArray[np.bool_],
-        action_valid: npt.NDArray[np.bool_],
-        success: npt.NDArray[np.bool_],
+    def _finished(self, outputs: Any, result: Step) -> Step:
+        """What a step returns, from what the native side has written."""
+        observations, rewards, terminated, truncated, infos = result
+        if self._same_step:
+            ended = terminated | truncated
+            if ended.any():
+                infos = self._with_final(outputs, infos, ended)
+        if self._revised:
+            self._revise(outputs, infos, terminated, truncated)
+        if self._output == "torch":
+            import torch
+
+            observations = self._converted(observations)
+            rewards, terminated, truncated = map(torch.from_numpy, (rewards, terminated, truncated))
+        return observations, rewards, terminated, truncated, infos
+
+    def _with_final(
+        self, outputs: Any, infos: dict[str, Any], ended: npt.NDArray[np.bool_]
     ) -> dict[str, Any]:
         """Moves what the ended episodes have to say to where Gymnasium wants it."""
-        assert self._final_observations is not None
-        final_obs = np.full(self.num_envs, None, object)
-        for i in np.flatnonzero(ended):
-            final_obs[i] = self._final_observations[i].copy()
-        final_info = {
-            "action_valid": action_valid & ended,
-            "_action_valid": ended.copy(),
-            "success": success & ended,
-            "_success": ended.copy(),
-        }
-        action_valid &= ~ended
-        success &= ~ended
+        final = self._final if ended.size == self.num_envs else self._finals[ended.size]
+        assert final is not None
+        description = self._description
+        rows = [array[ended] for array in final["final_observations"]]
+        final_obs = np.full(ended.size, None, object)
+        for k, i in enumerate(np.flatnonzero(ended)):
+            final_obs[i] = structured(description, [array[k] for array in rows])
+        final_info: dict[str, Any] = {}
+        for field, array in zip(description.infos, final["final_infos"], strict=True):
+            kept = np.zeros_like(array)
+            kept[ended] = array[ended]
+            final_info |= {field.name: kept, f"_{field.name}": ended.copy()}
+        stepped = outputs.stepped
+        for name in ("action_valid", "success"):
+            if name in infos:
+                final_info |= {name: infos[name] & ended, f"_{name}": ended.copy()}
+                infos[name] &= ~ended
+        stepped &= ~ended
         return {
             "final_obs": final_obs,
             "_final_obs": ended.copy(),
             "final_info": final_info,
             "_final_info": ended.copy(),
+            **infos,
         }
 
-    def _observe(
-        self, function: str, ids: Ids, *, whole: bool
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        chosen = self._chosen(function, "ids", ids)
-        native = self._native
-        width = native.whole_observation_tokens if whole else self.max_observation_tokens
-        tokens = np.empty((chosen.size, width), np.int32)
-        lengths = np.empty(chosen.size, np.int32)
-        with self._exclusive(function):
-            native.observe(address(chosen), chosen.size, whole, address(tokens), address(lengths))
-        return tokens, lengths
+    def _revise(self, outputs: Any, infos: dict[str, Any], terminated: Any, truncated: Any) -> None:
+        """Gymnasium's arrays of infos take their dtype from the first environment.
 
-    def _episodes(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-        elapsed = np.empty(self.num_envs, np.int32)
-        returns = np.empty(self.num_envs, np.float64)
-        with self._exclusive("episodes"):
-            self._native.episodes(address(elapsed), address(returns))
-        return elapsed, returns
+        A reset of FrozenLake says 1 where a step says 1.0, so a batch whose first environment was
+        reset has whole numbers, and fractions are cut off.
+        """
+        first = int(np.argmax(outputs.informed))
+        ended = self._same_step and (terminated[first] or truncated[first])
+        if ended or (outputs.informed[first] and not outputs.stepped[first]):
+            for key in self._revised:
+                infos[key] = infos[key].astype(np.int64)
+
+    def _converted(self, observations: Any) -> Any:
+        if self._output == "numpy":
+            return observations
+        import torch
+
+        if isinstance(observations, dict):
+            return {key: torch.from_numpy(array) for key, array in observations.items()}
+        if isinstance(observations, tuple):
+            return tuple(map(torch.from_numpy, observations))
+        return torch.from_numpy(observations)
+
+    def _cells(self, ids: Ids) -> npt.NDArray[np.uint8]:
+        chosen = self._chosen("render", "ids", ids)
+        size = (self._description.grid_height, self._description.grid_width)
+        cells = np.empty((chosen.size, *size), np.uint8)
+        self._native.cells(address(chosen), chosen.size, address(cells))
+        return cells
 
     def _chosen(self, function: str, argument: str, ids: Ids) -> npt.NDArray[np.int64]:
         return self._all_ids if ids is None else check_ids(function, argument, ids)
 
-    def _check_unsigned(
-        self, given: npt.NDArray[np.uint64], active: npt.NDArray[np.bool_] | None
-    ) -> None:
-        """As int64 these would be negative, and 2⁶⁴ − 1 a malformed action."""
-        wrong = given > np.iinfo(np.int64).max
-        if active is not None:
-            wrong &= active
-        if wrong.any():
-            i = int(np.argmax(wrong))
-            raise Arguments("step").error(
-                "actions",
-                f"be from -1 to {self.num_actions - 1}",
-                f"{given[i]} for environment {i}",
-            )
 
-    def _action_error(self, given: npt.NDArray[Any]) -> Exception:
-        error = Arguments("step").error
-        if given.dtype.kind not in "iu":
-            return error("actions", "hold integers", given.dtype, kind=TypeError)
-        return error("actions", f"have shape [B] = [{self.num_envs}]", list(given.shape))
-
-
-class _Exclusive:
-    """Holds a batch for one call; a second thread is refused, it does not wait."""
-
-    __slots__ = ("_function", "_lock")
-
-    def __init__(self, lock: threading.Lock, function: str) -> None:
-        self._lock = lock
-        self._function = function
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise _busy(self._function)
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-def _busy(function: str) -> RuntimeError:
-    return RuntimeError(f"{function}: another thread is using this environment")
+def render_modes(description: Any) -> list[str]:
+    """How an environment can be shown."""
+    if description.grid_height:
+        return ["ansi", "rgb_array"]
+    return ["ansi"] if description.is_text else []

@@ -1,0 +1,97 @@
+#include "envs/asynchronous.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "core/check.h"
+
+namespace fastrl {
+
+Asynchronous::Asynchronous(VectorEnv& env, const Outputs& rows)
+    : env_(env),
+      rows_(rows),
+      action_size_(row_size(env.description().action)),
+      ids_(static_cast<std::size_t>(env.num_envs())),
+      actions_(static_cast<std::size_t>(env.num_envs() * action_size_)),
+      outstanding_(static_cast<std::size_t>(env.num_envs())),
+      worker_([this] { work(); }) {}
+
+Asynchronous::~Asynchronous() {
+  {
+    const std::scoped_lock lock(mutex_);
+    stopping_ = true;
+  }
+  sent_more_.notify_one();
+  worker_.join();
+}
+
+void Asynchronous::send(std::span<const std::int64_t> ids, const void* actions) {
+  env_.check_targets("send", "ids", ids);
+  for (const std::int64_t id : ids) {
+    if (outstanding_[static_cast<std::size_t>(id)]) {
+      fail_value("send", "ids", "name environments whose result has been received", concat(id));
+    }
+  }
+  // The worker touches environments that are outstanding, none of these.
+  env_.check_step("send", ids, actions, {});
+  const auto* bytes = static_cast<const std::byte*>(actions);
+  for (std::size_t k = 0; k < ids.size(); ++k) {
+    const auto to = static_cast<std::size_t>(row(sent_ + static_cast<std::int64_t>(k)));
+    const auto size = static_cast<std::size_t>(action_size_);
+    ids_[to] = ids[k];
+    std::memcpy(actions_.data() + to * size, bytes + k * size, size);
+    outstanding_[static_cast<std::size_t>(ids[k])] = true;
+  }
+  {
+    const std::scoped_lock lock(mutex_);
+    sent_ += static_cast<std::int64_t>(ids.size());
+  }
+  sent_more_.notify_one();
+}
+
+void Asynchronous::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    sent_more_.wait(lock, [this] { return stopping_ || stepped_ < sent_; });
+    if (stopping_) return;
+    const std::int64_t first = row(stepped_);
+    const std::int64_t n = std::min(sent_ - stepped_, env_.num_envs() - first);
+    lock.unlock();
+    const auto from = static_cast<std::size_t>(first);
+    env_.step_some({ids_.data() + from, static_cast<std::size_t>(n)},
+                   actions_.data() + from * static_cast<std::size_t>(action_size_),
+                   env_.moved(rows_, first));
+    lock.lock();
+    stepped_ += n;
+    stepped_more_.notify_one();
+  }
+}
+
+bool Asynchronous::receive(std::int64_t n, double timeout, const Outputs& to, std::int64_t* ids) {
+  if (n > num_outstanding()) {
+    fail_value("recv", "batch_size",
+               concat("be at most ", num_outstanding(), ", the actions under way"), concat(n));
+  }
+  {
+    std::unique_lock lock(mutex_);
+    const auto ready = [&] { return stepped_ - received_ >= n; };
+    if (timeout < 0.0) {
+      stepped_more_.wait(lock, ready);
+    } else if (!stepped_more_.wait_for(lock, std::chrono::duration<double>(timeout), ready)) {
+      return false;
+    }
+  }
+  const std::int64_t first = row(received_);
+  const std::int64_t straight = std::min(n, env_.num_envs() - first);
+  env_.copy_rows(rows_, first, to, 0, straight);
+  env_.copy_rows(rows_, 0, to, straight, n - straight);
+  for (std::int64_t k = 0; k < n; ++k) {
+    ids[k] = ids_[static_cast<std::size_t>(row(received_ + k))];
+    outstanding_[static_cast<std::size_t>(ids[k])] = false;
+  }
+  received_ += n;
+  return true;
+}
+
+}  // namespace fastrl
