@@ -1,13 +1,12 @@
-#include <cstring>
 #include <map>
 #include <memory>
-#include <numeric>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "batch_arrays.h"
 #include "check.h"
 #include "core/thread_pool.h"
+#include "envs/asynchronous.h"
 #include "envs/bitboard.h"
 #include "envs/grid.h"
 #include "envs/text.h"
@@ -15,44 +14,6 @@
 
 namespace fastrl {
 namespace {
-
-struct Arrays {
-  explicit Arrays(const VectorEnv& env)
-      : n(static_cast<std::size_t>(env.num_envs())),
-        observations(n * static_cast<std::size_t>(env.max_observation_tokens())),
-        final_observations(observations.size()),
-        lengths(n),
-        rewards(n),
-        flags(5 * n) {}
-
-  StepOutputs outputs() {
-    auto* flag = reinterpret_cast<bool*>(flags.data());
-    return {
-        observations.data(), lengths.data(), rewards.data(),           flag, flag + n, flag + 2 * n,
-        flag + 3 * n,        flag + 4 * n,   final_observations.data()};
-  }
-
-  std::size_t n;
-  std::vector<std::int32_t> observations, final_observations, lengths;
-  std::vector<double> rewards;
-  std::vector<char> flags;
-};
-
-std::vector<std::int64_t> all_ids(const VectorEnv& env) {
-  std::vector<std::int64_t> ids(static_cast<std::size_t>(env.num_envs()));
-  std::iota(ids.begin(), ids.end(), 0);
-  return ids;
-}
-
-template <typename Call>
-std::string error_of(Call&& call) {
-  try {
-    call();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
-}
 
 TEST(bitboards_and_grids) {
   Bitboard board;
@@ -81,8 +42,9 @@ TEST(text_round_trips_and_actions_are_found) {
   CHECK(parse_action(text, names) == 0);
   CHECK(parse_action("", names) == kMalformedAction);
   CHECK(parse_action(std::string(1000, '<'), names) == kMalformedAction);
-  CHECK(parse_action_tokens(tokenize(text), names) == 0);
-  CHECK(parse_action_tokens({}, names) == kMalformedAction);
+  CHECK(spoken_text(tokenize(text)) == text);
+  CHECK(spoken_text({}) == "");
+  CHECK(!spoken_text(std::vector<std::int32_t>{kVocabularySize}));
 }
 
 // Random play over every environment: all rows are written inside their arrays (ASan), threads do
@@ -94,31 +56,33 @@ TEST(rollouts_with_every_call_are_the_same_for_any_number_of_threads) {
       std::map<int, std::string> results;
       for (const int threads : {1, 3}) {
         set_num_threads(threads);
-        const auto env = make_vector_env(
-            id, {.num_envs = 200, .group_size = 2, .max_episode_steps = 7, .autoreset_mode = mode},
-            {{"observation", std::string(threads == 1 ? "grid" : "compact")}});
+        const auto env = make_vector_env(id, false,
+                                         {.num_envs = 200,
+                                          .group_size = 2,
+                                          .max_episode_steps = 7,
+                                          .autoreset_mode = mode,
+                                          .history = 3},
+                                         {});
         const auto ids = all_ids(*env);
-        Arrays arrays(*env);
+        BatchArrays arrays(*env);
         env->seed(5, {});
-        env->reset({}, arrays.observations.data(), arrays.lengths.data());
+        env->reset({}, {}, arrays.outputs);
         auto random = RandomStream::seeded(1, 0);
-        std::vector<std::int64_t> actions(arrays.n);
-        std::unique_ptr<bool[]> mask(new bool[arrays.n]);
+        const std::unique_ptr<bool[]> mask(new bool[arrays.n]);
         Snapshot saved = env->snapshot(ids);
         std::vector<std::uint64_t> hashes(arrays.n);
         std::string bytes;
         for (int t = 0; t < 25; ++t) {
+          const auto actions = random_actions(*env, arrays.n, random);
           for (std::size_t i = 0; i < arrays.n; ++i) {
-            actions[i] = static_cast<std::int64_t>(random.below(5)) - 1;
             mask[i] = mode != AutoresetMode::kDisabled || t % 7 != 0;
           }
-          if (mode == AutoresetMode::kDisabled && t % 7 == 0) {
-            env->reset({}, arrays.observations.data(), arrays.lengths.data());
-          }
+          if (mode == AutoresetMode::kDisabled && t % 7 == 0) env->reset({}, {}, arrays.outputs);
           const std::string error =
-              error_of([&] { env->step(actions, {mask.get(), arrays.n}, arrays.outputs()); });
+              error_of([&] { env->step(actions.data(), {mask.get(), arrays.n}, arrays.outputs); });
           CHECK(error.empty() || error.find("has ended") != std::string::npos);
           if (t == 9) saved = env->snapshot(ids);
+          if (t == 12) env->rewind(ids, mode == AutoresetMode::kDisabled ? 0 : 2, RngMode::kFork);
           if (t == 15) env->restore(saved, ids, RngMode::kFork);
           if (t == 17) env->branch(std::vector<std::int64_t>{3}, ids, RngMode::kFork);
           if (t == 19) {
@@ -127,15 +91,15 @@ TEST(rollouts_with_every_call_are_the_same_for_any_number_of_threads) {
           }
           env->state_hash(ids, hashes.data());
           bytes.append(reinterpret_cast<const char*>(hashes.data()), 8 * arrays.n);
-          bytes.append(reinterpret_cast<const char*>(arrays.rewards.data()), 8 * arrays.n);
-          bytes.append(arrays.flags.data(), arrays.flags.size());
+          bytes += arrays.written();
         }
-        std::vector<Solution> solutions(arrays.n);
-        env->solve(env->snapshot(ids), solutions.data());
-        for (const Solution& solution : solutions) {
-          CHECK((solution.distance > 0) == (solution.first_action >= 0));
+        if (env->can_solve()) {
+          std::vector<Solution> solutions(arrays.n);
+          env->solve(env->snapshot(ids), solutions.data());
+          for (const Solution& solution : solutions) {
+            CHECK((solution.distance > 0) == (solution.first_action >= 0));
+          }
         }
-        // The two forms of observation differ, so their texts stay out of the snapshot's bytes.
         results[threads] = bytes;
       }
       CHECK(results[1] == results[3]);
@@ -144,11 +108,56 @@ TEST(rollouts_with_every_call_are_the_same_for_any_number_of_threads) {
   set_num_threads(2);
 }
 
+// Stepping, sending in pieces and unrolling are one thing.
+TEST(asynchronous_and_unrolled_steps_are_steps) {
+  for (const std::string& id : environment_ids()) {
+    constexpr std::int64_t kEnvs = 70;
+    constexpr std::int64_t kSteps = 12;
+    std::vector<std::string> results;
+    for (const int way : {0, 1, 2}) {
+      const auto env = make_vector_env(id, false, {.num_envs = kEnvs, .max_episode_steps = 5}, {});
+      const auto ids = all_ids(*env);
+      BatchArrays arrays(*env);
+      env->seed(5, {});
+      env->reset({}, {}, arrays.outputs);
+      auto random = RandomStream::seeded(1, 0);
+      const std::int64_t size = row_size(env->description().action);
+      const auto actions = random_actions(*env, kEnvs * kSteps, random);
+      if (way == 0) {
+        for (std::int64_t t = 0; t < kSteps; ++t) {
+          env->step(actions.data() + t * kEnvs * size, {}, arrays.outputs);
+        }
+      } else if (way == 1) {
+        BatchArrays rows(*env);
+        Asynchronous asynchronous(*env, rows.outputs);
+        std::vector<std::int64_t> received(kEnvs);
+        for (std::int64_t t = 0; t < kSteps; ++t) {
+          for (std::int64_t k = 0; k < kEnvs; k += 14) {
+            asynchronous.send(std::span(ids).subspan(static_cast<std::size_t>(k), 14),
+                              actions.data() + (t * kEnvs + k) * size);
+          }
+          for (const std::int64_t n : {40, 30}) {
+            CHECK(asynchronous.receive(n, -1.0, arrays.outputs, received.data()));
+          }
+          CHECK(received[0] == 40 && received[29] == 69);
+        }
+      } else {
+        BatchArrays all(*env, kEnvs * kSteps);
+        auto read = actions;
+        env->unroll(kSteps, read.data(), nullptr, all.outputs);
+      }
+      results.push_back(env->snapshot(ids).to_bytes());
+    }
+    CHECK(results[0] == results[1]);
+    CHECK(results[0] == results[2]);
+  }
+}
+
 TEST(snapshots_survive_as_bytes_and_damage_is_found) {
-  const auto env = make_vector_env("Sokoban-v0", {.num_envs = 20}, {});
-  Arrays arrays(*env);
+  const auto env = make_vector_env("Sokoban-v0", false, {.num_envs = 20}, {});
+  BatchArrays arrays(*env);
   env->seed(1, {});
-  env->reset({}, arrays.observations.data(), arrays.lengths.data());
+  env->reset({}, {}, arrays.outputs);
   const auto ids = all_ids(*env);
   const std::string bytes = env->snapshot(ids).to_bytes();
   const auto view = [](const std::string& data) {
@@ -170,16 +179,16 @@ TEST(snapshots_survive_as_bytes_and_damage_is_found) {
 }
 
 TEST(a_failed_step_writes_nothing) {
-  const auto env = make_vector_env("CodeLock-v0", {.num_envs = 3}, {});
-  Arrays arrays(*env);
+  const auto env = make_vector_env("CodeLock-v0", false, {.num_envs = 3}, {});
+  BatchArrays arrays(*env);
   const std::vector<std::int64_t> good = {0, 0, 0};
   const std::vector<std::int64_t> bad = {0, 0, 4};
-  CHECK(error_of([&] { env->step(good, {}, arrays.outputs()); }).find("never been reset") !=
+  CHECK(error_of([&] { env->step(good.data(), {}, arrays.outputs); }).find("never been reset") !=
         std::string::npos);
-  env->reset({}, arrays.observations.data(), arrays.lengths.data());
+  env->reset({}, {}, arrays.outputs);
   const auto ids = all_ids(*env);
   const std::string before = env->snapshot(ids).to_bytes();
-  CHECK(error_of([&] { env->step(bad, {}, arrays.outputs()); }) ==
+  CHECK(error_of([&] { env->step(bad.data(), {}, arrays.outputs); }) ==
         "step: `actions` must be from -1 to 3, got 4 for environment 2");
   CHECK(env->snapshot(ids).to_bytes() == before);
 }
@@ -187,11 +196,11 @@ TEST(a_failed_step_writes_nothing) {
 TEST(sokoban_levels_of_all_sizes_are_never_unsolvable) {
   for (const std::int64_t size : {5, 6, 9, 13}) {
     for (const std::int64_t boxes : {1, 2, 3}) {
-      const auto env =
-          make_vector_env("Sokoban-v0", {.num_envs = 10}, {{"size", size}, {"num_boxes", boxes}});
-      Arrays arrays(*env);
+      const auto env = make_vector_env("Sokoban-v0", false, {.num_envs = 10},
+                                       {{"size", size}, {"num_boxes", boxes}});
+      BatchArrays arrays(*env);
       env->seed(2, {});
-      env->reset({}, arrays.observations.data(), arrays.lengths.data());
+      env->reset({}, {}, arrays.outputs);
       std::vector<Solution> solutions(arrays.n);
       env->solve(env->snapshot(all_ids(*env)), solutions.data());
       for (const Solution& solution : solutions) CHECK(solution.distance > 0);

@@ -214,7 +214,7 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     @property
     def final_observations(self) -> Any:
-        """ "same_step" mode: [B, …], the last observation of each episode that ended last.
+        """[B, …], the last observation of each environment's last episode, in "same_step" mode.
 
         Rows count where the last step said terminated or truncated; the next step writes again.
         """
