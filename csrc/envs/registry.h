@@ -14,5 +14,6 @@ struct RegisteredEnvironment {
 };
 
 std::span<const RegisteredEnvironment> text_games();
+std::span<const RegisteredEnvironment> toy_text();
 
 }  // namespace fastrl
