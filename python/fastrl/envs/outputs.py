@@ -65,10 +65,11 @@ def info_entries(description: Any, arrays: Arrays) -> list[tuple[str, str, Any, 
         (field.name, f"_{field.name}", array, informed if field.at_reset else stepped)
         for field, array in zip(description.infos, arrays["infos"], strict=True)
     ]
-    for name in ("action_valid", "success"):
-        if name in arrays:
-            entries.append((name, f"_{name}", arrays[name], stepped))
-    return entries
+    return entries + [
+        (name, f"_{name}", arrays[name], stepped)
+        for name in ("action_valid", "success")
+        if name in arrays
+    ]
 
 
 def structured(description: Any, arrays: list[Any]) -> Any:
