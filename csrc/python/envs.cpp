@@ -110,6 +110,7 @@ class Environment {
       const ReleasedGil released(releases_gil_);
       num_ended_ = engine_->step(buffer.data(), {}, set->outputs);
     });
+    begins_with_reset_ = was_reset_first(set->outputs);
     nb::object observation = set->observation();
     nb::object infos = set->info_dict();
     return nb::steal(PyTuple_Pack(5, observation.ptr(), set->rewards.ptr(), set->terminated.ptr(),
@@ -173,7 +174,9 @@ class Environment {
   std::int64_t num_outstanding() const {
     return asynchronous_ ? asynchronous_->num_outstanding() : 0;
   }
-  std::int64_t num_ended() const { return num_ended_; }
+  // Whether the last `step` has more to say than its arrays: episodes that ended in it, or a reset
+  // that decides about dtypes (fastrl_field.whole_at_reset).
+  bool is_unusual() const { return num_ended_ > 0 || begins_with_reset_; }
 
   void close() {
     const Exclusive exclusive(*this, "close");
@@ -210,6 +213,13 @@ class Environment {
     std::optional<nb::gil_scoped_release> release_;
   };
 
+  bool was_reset_first(const Outputs& outputs) const {
+    for (std::int64_t i = 0; i < engine_->num_envs(); ++i) {
+      if (outputs.informed[i] != 0) return outputs.stepped[i] == 0;
+    }
+    return false;
+  }
+
   template <typename Call>
   void alone_with_gil(const char* function, Call&& call) {
     const Exclusive exclusive(*this, function);
@@ -225,6 +235,7 @@ class Environment {
   bool releases_gil_;
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   std::int64_t num_ended_ = 0;
+  bool begins_with_reset_ = false;
   nb::object rows_;
   std::unique_ptr<Asynchronous> asynchronous_;  // ends before what it uses
 };
@@ -411,7 +422,7 @@ void bind_steps(nb::class_<Environment>& c) {
       .def("receive", &Environment::receive)
       .def("close", &Environment::close)
       .def_prop_ro("num_outstanding", &Environment::num_outstanding)
-      .def_prop_ro("num_ended", &Environment::num_ended)
+      .def_prop_ro("is_unusual", &Environment::is_unusual)
       .def("unroll",
            [](Environment& self, std::int64_t steps, std::uintptr_t actions, bool draws,
               std::uint64_t seed, const nb::dict& addresses) {

@@ -71,7 +71,6 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._native = native
         self._name = name
         self._description = description = native.description
-        self._output = output
         self.num_envs = num_envs
         self.group_size = group_size
         self.render_mode = render_mode
@@ -93,7 +92,8 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._rings = {num_envs: self._ring}
         self._into: Any = None
         self._revised = [field.name for field in description.infos if field.whole_at_reset]
-        self._plain = not (self._same_step or self._revised or output == "torch")
+        self._as_tensors = output == "torch"
+        self._plain = not (self._same_step or self._revised or self._as_tensors)
         self._np_random_seed = secrets.randbits(62)
         native.seed(self._np_random_seed, 0)
 
@@ -155,9 +155,9 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         """
         if active is None:
             result: Step | None = self._native.step(actions, self._ring)
-            if result is not None and self._plain:
-                return result
             if result is not None:
+                if self._plain or not (self._as_tensors or self._native.is_unusual):
+                    return result
                 return self._finished(self._ring.last, result)
         outputs = self._step_converted(actions, active)
         result = (
@@ -340,7 +340,7 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
                 infos = self._with_final(outputs, infos, ended)
         if self._revised:
             self._revise(outputs, infos, terminated, truncated)
-        if self._output == "torch":
+        if self._as_tensors:
             import torch
 
             observations = self._converted(observations)
@@ -390,7 +390,7 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
                 infos[key] = infos[key].astype(np.int64)
 
     def _converted(self, observations: Any) -> Any:
-        if self._output == "numpy":
+        if not self._as_tensors:
             return observations
         import torch
 
