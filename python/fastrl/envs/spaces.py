@@ -23,7 +23,8 @@ SINGLE, DICT, TUPLE = range(3)
 
 def dtype_of(field: Any) -> np.dtype[Any]:
     """The dtype of a native field."""
-    return np.dtype(DTYPES[field.dtype])
+    number: int = field.dtype
+    return np.dtype(DTYPES[number])
 
 
 def field_space(field: Any) -> gymnasium.Space[Any]:

@@ -88,8 +88,8 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._all_ids = np.arange(num_envs, dtype=np.int64)
         self._same_step = autoreset_mode == gymnasium.vector.AutoresetMode.SAME_STEP
         self._final = allocate(description, (num_envs,), final=True) if self._same_step else None
-        self._ring = _core.OutputRing(self._make_outputs(num_envs))
-        self._rings = {num_envs: self._ring}
+        self._ring: Any = _core.OutputRing(self._make_outputs(num_envs))
+        self._rings: dict[int, Any] = {num_envs: self._ring}
         self._into: Any = None
         self._revised = [field.name for field in description.infos if field.whole_at_reset]
         self._as_tensors = output == "torch"
