@@ -463,3 +463,193 @@ def test_any_sequence_of_calls_keeps_the_batch_consistent(data):
         distances, actions = env.solve(env.snapshot())
         assert ((distances > 0) == (actions >= 0)).all()
         assert all(env.render_text())
+
+
+def nested_equal(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(nested_equal(a[key], b[key]) for key in a)
+    if isinstance(a, tuple | list):
+        return len(a) == len(b) and all(map(nested_equal, a, b))
+    if a is None or b is None:
+        return a is b
+    a, b = np.asarray(a), np.asarray(b)
+    if a.dtype == object:
+        return a.shape == b.shape and all(map(nested_equal, a.tolist(), b.tolist()))
+    return a.dtype == b.dtype and np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("mode", ["next_step", "same_step"])
+def test_received_results_are_those_of_a_step(mode):
+    settings = {"length": 3, "autoreset_mode": mode}
+    stepped = fastrl.make_vec("CodeLock-v0", 5, **settings)
+    sent = fastrl.make_vec("CodeLock-v0", 5, **settings)
+    stepped.reset(seed=4)
+    sent.reset(seed=4)
+    rng = np.random.default_rng(0)
+    ended = 0
+    for _ in range(9):
+        actions = rng.integers(-1, 4, 5)
+        expected = stepped.step(actions)
+        ended += int(expected[2].sum())
+        sent.send(actions)
+        received = sent.recv()
+        assert received.ids.tolist() == [0, 1, 2, 3, 4]
+        assert nested_equal(expected, tuple(received[1:]))
+    assert ended > 0
+    # In parts, from the middle of the ring of results.
+    for _ in range(9):
+        actions = rng.integers(0, 4, 5)
+        expected = stepped.step(actions)
+        sent.send(actions[3:], [3, 4])
+        sent.send(actions[:3], [0, 1, 2])
+        parts = [sent.recv(4), sent.recv(1)]
+        assert [*parts[0].ids, *parts[1].ids] == [3, 4, 0, 1, 2]
+        for part in parts:
+            assert nested_equal(expected[0][part.ids], part.observations)
+            assert nested_equal(expected[1][part.ids], part.rewards)
+            for name in ("final_obs", "success", "_success"):
+                if name in part.infos:
+                    assert nested_equal(expected[4][name][part.ids], part.infos[name])
+
+
+def test_asynchronous_errors():
+    env = fastrl.make_vec("CodeLock-v0", 4, autoreset_mode="disabled", length=1)
+    with pytest.raises(RuntimeError, match="recv: nothing has been sent"):
+        env.recv(1)
+    with pytest.raises(RuntimeError, match="send: environment 0 has never been reset"):
+        env.send([0] * 4)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"send: `actions` must have shape \[B\] = \[2\], got \[4"):
+        env.send([0] * 4, [0, 1])
+    with pytest.raises(ValueError, match="send: `actions` must be from -1 to 3, got 4 for env"):
+        env.send([0, 4], [0, 1])
+    with pytest.raises(ValueError, match="send: `ids` must name each environment once, got 1 twi"):
+        env.send([0, 0], [1, 1])
+    env.send([0, 1], [0, 1])
+    with pytest.raises(ValueError, match="send: `ids` must name environments whose result has"):
+        env.send([0], [1])
+    with pytest.raises(RuntimeError, match="step: 2 results of send are outstanding"):
+        env.step([0] * 4)
+    with pytest.raises(ValueError, match="recv: `batch_size` must be at most 2, the actions under"):
+        env.recv(3)
+    assert env.recv().ids.tolist() == [0, 1]
+    with pytest.raises(RuntimeError, match="send: the episode of environment 0 has ended"):
+        env.send([0], [0])
+    with pytest.raises(ValueError, match="recv: `batch_size` must be from 1 to 4, got 0"):
+        env.recv()
+    env.close()
+    env.close()
+
+
+def test_collect_and_unroll_equal_steps():
+    env, twin = (fastrl.make_vec("CodeLock-v0", 6, length=4) for _ in range(2))
+    start, _ = env.reset(seed=2)
+    twin.reset(seed=2)
+
+    def policy(observations):
+        return observations[:, 0].astype(np.int64) % 4, {"seen": observations.copy()}
+
+    rollout = env.collect(policy, 11)
+    assert np.array_equal(rollout.observations[0], start)
+    assert np.array_equal(rollout.extras["seen"], rollout.observations)
+    for t in range(11):
+        observations, rewards, terminated, truncated, infos = twin.step(rollout.actions[t])
+        following = rollout.observations[t + 1] if t < 10 else rollout.next_observations
+        assert np.array_equal(observations, following)
+        assert np.array_equal(rewards, rollout.rewards[t])
+        assert np.array_equal(terminated, rollout.terminated[t])
+        assert np.array_equal(truncated, rollout.truncated[t])
+        assert np.array_equal(infos["_success"], rollout.stepped[t])
+    drawn = env.unroll(steps=13, seed=5)
+    again = twin.unroll(drawn.actions)
+    assert nested_equal(vars(drawn), vars(again))
+    assert set(np.unique(drawn.actions)) == {0, 1, 2, 3}
+    assert np.array_equal(env.state_hash(), twin.state_hash())
+    assert env.unroll(steps=0, seed=1).rewards.shape == (0, 6)
+    with pytest.raises(ValueError, match="unroll: `steps` must be given exactly where actions are"):
+        env.unroll()
+    with pytest.raises(ValueError, match="unroll: `seed` must be given where actions are drawn"):
+        env.unroll(steps=3)
+    with pytest.raises(ValueError, match=r"unroll: `actions` must have shape \[T, B\] = \[2, 6\]"):
+        env.unroll(np.zeros((2, 5), np.int64))
+    with pytest.raises(ValueError, match="unroll: `actions` must be from -1 to 3, got 9 for env"):
+        env.unroll(np.full((2, 6), 9))
+
+
+def test_rewind_goes_back_across_resets():
+    env = fastrl.make_vec("CodeLock-v0", 3, length=2, history=5)
+    env.reset(seed=1)
+    saved = [env.snapshot()]
+    rng = np.random.default_rng(0)
+    for _ in range(7):
+        env.step(rng.integers(0, 4, 3))
+        saved.append(env.snapshot())
+    assert env.rewindable_steps.tolist() == [5, 5, 5]
+    env.rewind(3, [0, 2])
+    assert env.rewindable_steps.tolist() == [2, 5, 2]
+    assert env.snapshot([0, 2]).tobytes() == saved[4][[0, 2]].tobytes()
+    assert env.snapshot([1]).tobytes() == saved[7][[1]].tobytes()
+    env.rewind(2, [0])
+    assert env.snapshot([0]).tobytes() == saved[2][[0]].tobytes()
+    with pytest.raises(ValueError, match="rewind: `steps` must be at most 2, .* of environment 2"):
+        env.rewind(3, [1, 2])
+    with pytest.raises(ValueError, match="rewind: `steps` must be from 0 to `history` = 5, got 6"):
+        env.rewind(6)
+    assert env.rewindable_steps.tolist() == [0, 5, 2]
+    env.restore(saved[0])
+    assert env.rewindable_steps.tolist() == [0, 0, 0]
+
+
+def test_tensors_share_the_memory_of_the_arrays():
+    torch = pytest.importorskip("torch")
+    env = fastrl.make_vec("CodeLock-v0", 3, output="torch")
+    twin = fastrl.make_vec("CodeLock-v0", 3)
+    observations, _ = env.reset(seed=0)
+    assert isinstance(observations, torch.Tensor)
+    twin.reset(seed=0)
+    held = []
+    for _ in range(9):
+        actions = torch.tensor([0, 1, 2])
+        result, expected = env.step(actions), twin.step(actions)
+        held.append((result[0], result[0].clone(), result[1][1:], result[1][1:].clone()))
+        for tensor, array in zip(result[:4], expected[:4], strict=True):
+            assert isinstance(tensor, torch.Tensor)
+            assert np.array_equal(tensor.numpy(), array)
+        del result
+    # What somebody holds, if only a view, is never written again.
+    for kept, copy, view, view_copy in held:
+        assert torch.equal(kept, copy)
+        assert torch.equal(view, view_copy)
+
+
+def test_step_into_writes_the_arrays_of_the_caller():
+    torch = pytest.importorskip("torch")
+    env, twin = (fastrl.make_vec("CodeLock-v0", 3, length=2) for _ in range(2))
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    with pytest.raises(RuntimeError, match="step_infos: there was no step_into yet"):
+        _ = env.step_infos
+    observations = np.zeros((6, 3, env.max_observation_tokens), np.int32)
+    rewards = torch.zeros(6, 3, dtype=torch.float64)
+    flags = np.zeros((2, 6, 3), np.bool_)
+    arrays = {"observations": observations[0], "rewards": rewards[0]}
+    arrays |= {"terminated": flags[0, 0], "truncated": flags[1, 0]}
+    for t in range(6):
+        arrays = {"observations": observations[t], "rewards": rewards[t]}
+        arrays |= {"terminated": flags[0, t], "truncated": flags[1, t]}
+        env.step_into([0, 1, 2], **arrays)
+        expected = twin.step([0, 1, 2])
+        for name, array in zip(arrays, expected, strict=False):
+            assert np.array_equal(np.asarray(arrays[name]), array)
+        assert nested_equal(env.step_infos, expected[4])
+    for name, wrong, error, message in [
+        ("rewards", np.zeros(3, np.float32), TypeError, "`rewards` must have dtype float64, got"),
+        ("rewards", np.zeros(4), ValueError, r"`rewards` must have shape \[3\], got \[4\]"),
+        ("truncated", [0, 0, 0], TypeError, "`truncated` must be a NumPy array or a tensor, got"),
+        ("terminated", np.zeros(6, bool)[::2], ValueError, "`terminated` must be contiguous"),
+        ("observations", flags[0, 0], TypeError, "`observations` must have dtype int32, got bool"),
+    ]:
+        before = env.snapshot().tobytes()
+        with pytest.raises(error, match=f"step_into: {message}"):
+            env.step_into([0, 1, 2], **(arrays | {name: wrong}))
+        assert env.snapshot().tobytes() == before

@@ -112,7 +112,8 @@ def collect(env: "VectorEnv", policy: Callable[[Any], Any], steps: int) -> Rollo
     length = arguments.integer("steps", steps, low=1)
     arrays = allocate(description, (length, env.num_envs), final=env._same_step)
     kept: dict[str, npt.NDArray[Any]] = {}
-    observations = env._converted(env.observe())
+    present = env._observed(None)["observations"]
+    observations = env._converted(structured(description, present))
     for t in range(length):
         said = policy(observations)
         chosen, extras = said if isinstance(said, tuple) else (said, {})
@@ -132,10 +133,9 @@ def collect(env: "VectorEnv", policy: Callable[[Any], Any], steps: int) -> Rollo
         arrays["terminated"][t] = outputs.terminated
         arrays["truncated"][t] = outputs.truncated
         arrays["stepped"][t] = outputs.informed if env._same_step else outputs.stepped
-        if env._final is not None:
-            for to, array in zip(
-                arrays["final_observations"], env._final["final_observations"], strict=True
-            ):
+        if env._same_step:
+            final = flat(description, env.final_observations)
+            for to, array in zip(arrays["final_observations"], final, strict=True):
                 to[t] = array
     return Rollout(
         observations=structured(description, arrays["observations"]),

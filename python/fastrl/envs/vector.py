@@ -21,7 +21,7 @@ from fastrl.envs.arguments import (
     check_reset_options,
     check_seed,
 )
-from fastrl.envs.outputs import allocate, flat, make_output_set, structured
+from fastrl.envs.outputs import Arrays, allocate, flat, make_output_set, structured
 from fastrl.envs.spaces import field_space, observation_space
 from fastrl.envs.time_travel import TimeTravel
 from fastrl.envs.unrolling import Rollout, Unrolled, collect, unroll
@@ -87,7 +87,8 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
 
         self._all_ids = np.arange(num_envs, dtype=np.int64)
         self._same_step = autoreset_mode == gymnasium.vector.AutoresetMode.SAME_STEP
-        self._final = allocate(description, (num_envs,), final=True) if self._same_step else None
+        self._finals: dict[int, Arrays] = {}
+        self._waiting_final: Arrays | None = None
         self._ring: Any = _core.OutputRing(self._make_outputs(num_envs))
         self._rings: dict[int, Any] = {num_envs: self._ring}
         self._into: Any = None
@@ -186,7 +187,7 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         "same_step" mode `final_observations` has the last observations of ended episodes.
         """
         if self._into is None:
-            self._into = make_output_set(self._native, self.num_envs, self._final)
+            self._into = self._make_outputs(self.num_envs)()
         single = self._description.structure == 0
         rows = (observations,) if single else flat(self._description, observations)
         if self._native.step_into(actions, rows, rewards, terminated, truncated, self._into):
@@ -218,9 +219,9 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
 
         Rows count where the last step said terminated or truncated; the next step writes again.
         """
-        if self._final is None:
+        if not self._same_step:
             raise RuntimeError('final_observations: only in autoreset_mode="same_step"')
-        return structured(self._description, self._final["final_observations"])
+        return structured(self._description, self._finals[self.num_envs]["final_observations"])
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the thread of `send`; results that were not received are dropped."""
@@ -248,10 +249,7 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         """
         chosen = self._chosen("send", "ids", ids)
         converted = check_actions(Arguments("send"), actions, self._description, (chosen.size,))
-        # Results wait in as many rows as there are environments.
-        self._native.send(
-            address(chosen), chosen.size, address(converted), self._make_outputs(self.num_envs)
-        )
+        self._native.send(address(chosen), chosen.size, address(converted), self._make_waiting_rows)
 
     def recv(self, batch_size: int | None = None, timeout: float | None = None) -> Received:
         """Waits for the results of `send`, in the order of the actions.
@@ -315,11 +313,17 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         return {field.name for field in self._description.infos if field.at_reset}
 
     def _make_outputs(self, rows: int) -> Callable[[], Any]:
-        native, final = self._native, self._final
-        if final is not None and rows != self.num_envs:
-            final = allocate(self._description, (rows,), final=True)
-            self._finals = {**getattr(self, "_finals", {}), rows: final}
+        """What makes the output sets of a ring; in same-step mode they share their final rows."""
+        if self._same_step and rows not in self._finals:
+            self._finals[rows] = allocate(self._description, (rows,), final=True)
+        native, final = self._native, self._finals.get(rows)
         return lambda: make_output_set(native, rows, final)
+
+    def _make_waiting_rows(self) -> Any:
+        """Where results of `send` wait, apart from all that is returned."""
+        if self._same_step:
+            self._waiting_final = allocate(self._description, (self.num_envs,), final=True)
+        return make_output_set(self._native, self.num_envs, self._waiting_final)
 
     def _step_converted(self, actions: Any, active: npt.NDArray[np.bool_] | None) -> Any:
         arguments = Arguments("step")
@@ -351,8 +355,7 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         self, outputs: Any, infos: dict[str, Any], ended: npt.NDArray[np.bool_]
     ) -> dict[str, Any]:
         """Moves what the ended episodes have to say to where Gymnasium wants it."""
-        final = self._final if ended.size == self.num_envs else self._finals[ended.size]
-        assert final is not None
+        final = self._finals[ended.size]
         description = self._description
         rows = [array[ended] for array in final["final_observations"]]
         final_obs = np.full(ended.size, None, object)
