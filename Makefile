@@ -15,7 +15,7 @@ ifdef CI
 export SKBUILD_CMAKE_DEFINE := FASTRL_WERROR=ON
 endif
 
-.PHONY: help setup build format lint types stubs test test-cpp test-gpu sanitize bench demo clean
+.PHONY: help setup build format lint types stubs test test-cpp test-gpu sanitize parity bench demo clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -89,6 +89,9 @@ test-gpu: $(STAMPS)/test $(STAMPS)/native ## the tests that need a CUDA GPU
 sanitize: $(STAMPS)/venv ## the C++ tests under ASan with UBSan, then under TSan
 	$(call run_cpp_tests,address,-DFASTRL_SANITIZE=address)
 	$(call run_cpp_tests,thread,-DFASTRL_SANITIZE=thread)
+
+parity: $(STAMPS)/test $(STAMPS)/native ## compare with Gymnasium bit for bit, at length; writes benchmarks/results/parity_envs.md
+	$(BIN)/python benchmarks/parity_envs.py
 
 bench: $(STAMPS)/test $(STAMPS)/native ## the quick benchmarks; each file under benchmarks/ has its own options
 	$(BIN)/python benchmarks/bench_log_probs.py
