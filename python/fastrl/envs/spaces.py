@@ -17,7 +17,7 @@ DTYPES: tuple[npt.DTypeLike, ...] = (
 )
 """By the number that csrc/envs/environment_table.h gives each."""
 
-_BOX, _DISCRETE, _MULTI_DISCRETE, _MULTI_BINARY = range(4)
+_BOX, DISCRETE, _MULTI_DISCRETE, _MULTI_BINARY = range(4)
 SINGLE, DICT, TUPLE = range(3)
 
 
@@ -32,7 +32,7 @@ def field_space(field: Any) -> gymnasium.Space[Any]:
     dtype = dtype_of(field)
     shape = tuple(field.shape)
     low, high = np.array(field.low), np.array(field.high)
-    if field.space == _DISCRETE:
+    if field.space == DISCRETE:
         return gymnasium.spaces.Discrete(int(high[0] - low[0]) + 1, start=int(low[0]))
     if field.space == _MULTI_BINARY:
         return gymnasium.spaces.MultiBinary(shape[0])

@@ -22,7 +22,7 @@ from fastrl.envs.arguments import (
     check_seed,
 )
 from fastrl.envs.outputs import Arrays, allocate, flat, make_output_set, structured
-from fastrl.envs.spaces import field_space, observation_space
+from fastrl.envs.spaces import DISCRETE, field_space, observation_space
 from fastrl.envs.time_travel import TimeTravel
 from fastrl.envs.unrolling import Rollout, Unrolled, collect, unroll
 
@@ -357,7 +357,13 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         """Moves what the ended episodes have to say to where Gymnasium wants it."""
         final = self._finals[ended.size]
         description = self._description
-        rows = [array[ended] for array in final["final_observations"]]
+        # Numbers are Python's here, as Gymnasium's environments return them.
+        rows = [
+            array[ended].tolist() if field.space == DISCRETE else array[ended]
+            for field, array in zip(
+                description.observations, final["final_observations"], strict=True
+            )
+        ]
         final_obs = np.full(ended.size, None, object)
         for k, i in enumerate(np.flatnonzero(ended)):
             final_obs[i] = structured(description, [array[k] for array in rows])
