@@ -118,7 +118,9 @@ std::string_view GivenOptions::text(const char* name, const char* fallback) {
   const auto* value = given ? std::get_if<std::string>(given) : nullptr;
   if (given != nullptr && value == nullptr) refuse(name, "be a string", *given);
   const std::string_view chosen = value != nullptr ? std::string_view(*value) : fallback;
-  record(name, concat("'", chosen, "'"));
+  std::string line;  // of texts of several, too
+  for (const char letter : chosen) line += letter == '\n' ? "\\n" : std::string(1, letter);
+  record(name, concat("'", line, "'"));
   return chosen;
 }
 

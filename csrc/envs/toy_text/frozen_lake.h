@@ -161,7 +161,7 @@ struct FrozenLake {
 
  private:
   static void parse_rewards(Options& options, Params& params) {
-    const std::string_view text = options.text("reward_schedule", "1, 0, 0");
+    const std::string_view text = options.text("reward_schedule", "1.0, 0.0, 0.0");
     const char* next = text.data();
     const char* const end = next + text.size();
     const auto skip = [&](char letter) {

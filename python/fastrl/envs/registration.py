@@ -185,9 +185,16 @@ def make_vec(
 
 
 def _plain(arguments: Arguments, name: str, value: object) -> bool | int | float | str:
-    """An option as the Python scalar that the native side reads."""
+    """An option as the Python scalar that the native side reads.
+
+    That is a text for a list of lines, as of a map, and for a tuple of numbers.
+    """
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, list | tuple) and all(isinstance(line, str) for line in value):
+        return "\n".join(value)
+    if isinstance(value, tuple):
+        return ", ".join(repr(arguments.number(name, number)) for number in value)
     if not isinstance(value, bool | int | float | str):
         raise arguments.error(
             name, "be a bool, a number or a string", type(value).__name__, kind=TypeError
