@@ -99,12 +99,12 @@ struct CliffWalking {
     return (state.player == kGoal ? 1u : 0u) | (state.fell != 0 ? 2u : 0u);
   }
 
-  // P player, _ ground, O cliff, G goal, * player at the goal.
+  // A player, . ground, C cliff, G goal, * player at the goal.
   static void cells(const Params&, const State& state, char* to) {
-    std::fill_n(to, kGrid.size(), '_');
-    std::fill(to + kStart + 1, to + kGoal, 'O');
+    std::fill_n(to, kGrid.size(), '.');
+    std::fill(to + kStart + 1, to + kGoal, 'C');
     to[kGoal] = 'G';
-    to[state.player] = state.player == kGoal ? '*' : 'P';
+    to[state.player] = state.player == kGoal ? '*' : 'A';
   }
 };
 

@@ -158,16 +158,20 @@ struct Taxi {
            (state.passenger == state.destination ? 8u : 0u);
   }
 
-  // The map with p the passenger, d the destination, T the taxi, F the taxi with the passenger.
+  // # wall, A taxi, F taxi with the passenger, p passenger, d destination; the other places have
+  // their letters.
   static void cells(const Params&, const State& state, char* to) {
-    for (const auto& row : kMap) to = std::copy_n(row, kMapWidth, to);
-    to -= kMapHeight * kMapWidth;
-    const auto put = [&](Position at, char letter) {
-      to[(at.row + 1) * kMapWidth + 2 * at.column + 1] = letter;
+    const auto cell = [&](Position at) -> char& {
+      return to[(at.row + 1) * kMapWidth + 2 * at.column + 1];
     };
-    put(place(state.destination), 'd');
-    if (state.passenger != kInTaxi) put(place(state.passenger), 'p');
-    put(state.taxi, state.passenger == kInTaxi ? 'F' : 'T');
+    for (int i = 0; i < kMapHeight * kMapWidth; ++i) {
+      const char letter = kMap[i / kMapWidth][i % kMapWidth];
+      const bool wall = letter == '+' || letter == '-' || letter == '|';
+      to[i] = wall ? '#' : letter == ':' ? ' ' : letter;
+    }
+    cell(place(state.destination)) = 'd';
+    if (state.passenger != kInTaxi) cell(place(state.passenger)) = 'p';
+    cell(state.taxi) = state.passenger == kInTaxi ? 'F' : 'A';
   }
 
  private:
