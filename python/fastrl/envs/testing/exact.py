@@ -13,7 +13,7 @@ class Difference(NamedTuple):
     path: str
     expected: str
     got: str
-    index: int | None = None  # of the row of an array of several
+    row: int | None = None  # of the array, where it is one
 
 
 def difference(expected: Any, got: Any, path: str) -> Difference | None:
@@ -51,7 +51,7 @@ def _array_difference(
         for index in np.ndindex(expected.shape):
             found = difference(expected[index], got[index], path + _subscript(index))
             if found is not None:
-                return found._replace(index=index[0] if index else None)
+                return found._replace(row=index[0] if index else None)
         return None
     if expected.tobytes() == got.tobytes():
         return None

@@ -214,7 +214,7 @@ class _Comparison:
     def check(self, found: Difference | None) -> None:
         if found is None:
             return
-        where = self.place if found.index is None else f"{self.place}, environment {found.index}"
+        where = self.place if found.row is None else f"{self.place}, environment {found.row}"
         raise AssertionError(
             f"{_FUNCTION}: {self.id} ({self.mode.name.lower()}), {where}: "
             f"{found.path} must be {found.expected}, got {found.got}"
