@@ -148,8 +148,9 @@ def written(totals, differences, arguments, seconds):
     for (name, mode), total in totals.items():
         counts = " | ".join(f"{total[key]:,}" for key in COUNTS)
         lines.append(f"| {name} | {mode} | {counts} |")
-    lines += ["", *(f"- {difference}" for difference in differences), *([""] * bool(differences))]
-    return "\n".join(lines) + COMPARED
+    if differences:
+        lines += ["", *(f"- {difference}" for difference in differences)]
+    return "\n".join([*lines, "", COMPARED])
 
 
 def main():

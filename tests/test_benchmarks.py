@@ -62,6 +62,24 @@ def test_benchmark_runs_and_writes_json_lines(name, tmp_path):
         assert row["provider"] in finished.stdout
 
 
+def test_parity_is_reported(tmp_path):
+    path = tmp_path / "parity.md"
+    arguments = ["--steps", "60", "--seeds", "3", "--workers", "1", "--only", "Blackjack-v1"]
+    finished = subprocess.run(
+        [sys.executable, BENCHMARKS / "parity_envs.py", *arguments, "--output", path],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert finished.returncode == 0, finished.stderr
+    text = path.read_text()
+    assert "540 steps compared, **no differences**" in text
+    for mode in ("next_step", "same_step", "disabled"):
+        assert f"| Blackjack-v1 | {mode} | 180 |" in text
+
+
 def fails_by_numpy():
     np.testing.assert_array_equal([1], [2])  # its message begins with an empty line
 
