@@ -13,6 +13,9 @@ struct RegisteredEnvironment {
   const fastrl_environment* fast = nullptr;
 };
 
+std::span<const RegisteredEnvironment> decisions();
+std::span<const RegisteredEnvironment> goals();
+std::span<const RegisteredEnvironment> grids();
 std::span<const RegisteredEnvironment> text_games();
 std::span<const RegisteredEnvironment> toy_text();
 
