@@ -87,6 +87,19 @@ class Runner {
     }
   }
 
+  // The cells of a level, or what is wrong with it.
+  std::string parsed(const char* text) {
+    char error[256] = "";
+    if (table_->parse_level(params_.get(), text, state_.data(), error, sizeof(error)) != 0) {
+      return error;
+    }
+    CHECK(valid(true));
+    std::string cells(static_cast<std::size_t>(description_.grid_height * description_.grid_width),
+                      ' ');
+    if (table_->cells != nullptr) table_->cells(params_.get(), state_.data(), cells.data());
+    return cells;
+  }
+
   std::vector<char>& state() { return state_; }
   RandomStream& numbers() { return numbers_; }
 
@@ -212,6 +225,50 @@ TEST(damaged_states_are_refused_or_safe) {
   }
   CHECK(refused > 10000);
   CHECK(taken > 100);
+}
+
+TEST(levels_are_read_or_refused) {
+  const Values two = {{"size", std::int64_t{2}}};
+  const Values turns = {{"size", std::int64_t{2}}, {"actions", std::string("turns")}};
+  const auto read = [](const char* id, const Values& options, const char* text) {
+    return Runner(table_of(id), options).parsed(text);
+  };
+  CHECK(read("Maze-v0", two, "\nA#\nG.\n") == "A#G.");
+  CHECK(read("Maze-v0", two, "<#\nG.") == "A#G.");
+  CHECK(read("Maze-v0", turns, "A#\nG.") == ">#G.");
+  CHECK(read("Maze-v0", turns, "^#\nG.") == "^#G.");
+  CHECK(read("DarkRoom-v0", two, "A.\n.G") == "A..G");
+  CHECK(read("DarkKeyToDoor-v0", two, "AK\n.D") == "AK.D");
+  CHECK(read("Maze-v0", two, "A.\n..") == "parse_level: `text` must have 1 goal (G), got 0");
+  CHECK(read("Maze-v0", two, "AG\n>.") ==
+        "parse_level: `text` must have 1 agent (A, or one of > v < ^), got 2");
+  CHECK(read("Maze-v0", two, "AG\n.?") ==
+        "parse_level: `text` must be drawn with the characters #.GA>v<^, got '?' in row 1");
+  CHECK(read("DarkRoom-v0", two, "AG") == "parse_level: `text` must have 2 rows, got 1");
+  CHECK(read("DarkRoom-v0", two, "AG\nK.") ==
+        "parse_level: `text` must be drawn with the characters .AG, got 'K' in row 1");
+  CHECK(read("DarkKeyToDoor-v0", two, "AK\n..") ==
+        "parse_level: `text` must have 1 door (D), got 0");
+}
+
+TEST(numbers_of_levels_are_read_or_refused) {
+  const auto read = [](const char* id, Values options, const char* text) {
+    return Runner(table_of(id), std::move(options)).parsed(text);
+  };
+  const auto arms = [](const char* distribution) {
+    return Values{{"num_arms", std::int64_t{2}}, {"distribution", std::string(distribution)}};
+  };
+  const Values pair = {{"num_cities", std::int64_t{2}}};
+  CHECK(read("Bandit-v0", arms("bernoulli"), " 0.5\n1e-3 ").empty());
+  CHECK(read("Bandit-v0", arms("gaussian"), "-7 1e300").empty());
+  CHECK(read("TSP-v0", pair, "0 0.25\n1 1\n").empty());
+  const std::string hold = "parse_level: `text` must hold ";
+  const std::string chances = hold + "2 probabilities from 0 to 1, got ";
+  CHECK(read("Bandit-v0", arms("bernoulli"), "0.5") == chances + "1");
+  CHECK(read("Bandit-v0", arms("bernoulli"), "0.5 1.5") == chances + "'1.5'");
+  CHECK(read("Bandit-v0", arms("bernoulli"), "0 1 1") == chances + "more");
+  CHECK(read("Bandit-v0", arms("gaussian"), "0 nan") == hold + "2 expected rewards, got 'nan'");
+  CHECK(read("TSP-v0", pair, "0 0 1x 1") == hold + "2 pairs of numbers from 0 to 1, got '1x'");
 }
 
 }  // namespace

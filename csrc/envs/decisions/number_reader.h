@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/check.h"
+#include "envs/level_text.h"
 
 namespace fastrl {
 
@@ -46,7 +47,7 @@ class NumberReader {
   }
 
   [[noreturn]] void fail(const std::string& actual) const {
-    fail_value("set_levels", "levels", concat("hold ", expected_), actual);
+    fail_level(concat("hold ", expected_), actual);
   }
 
   std::string_view rest_;

@@ -18,7 +18,7 @@
 #include "envs/environment.h"
 #include "envs/grid.h"
 #include "envs/grids/darkness.h"
-#include "envs/grids/drawing.h"
+#include "envs/level_text.h"
 
 namespace fastrl {
 
@@ -92,21 +92,17 @@ struct DarkKeyToDoor {
   }
 
   static State parse_level(const Params& params, std::string_view text) {
-    OneCell agent("agent (A)");
-    OneCell key("key (K)");
-    OneCell door("door (D)");
-    read_drawing(params.grid, text, [&](char character, int cell) {
-      if (character == 'A') {
-        agent.found(cell);
-      } else if (character == 'K') {
-        key.found(cell);
-      } else if (character == 'D') {
-        door.found(cell);
-      } else if (character != '.') {
-        fail_character(". A K D", character);
-      }
-    });
-    return {.agent = agent.cell(), .key = key.cell(), .door = door.cell(), .has_key = 0};
+    const LevelText level(text, params.grid.height, params.grid.width, ".AKD");
+    level.require(1, "A", "agent (A)");
+    level.require(1, "K", "key (K)");
+    level.require(1, "D", "door (D)");
+    State state{};
+    for (int cell = 0; cell < params.grid.size(); ++cell) {
+      if (level[cell] == 'A') state.agent = cell;
+      if (level[cell] == 'K') state.key = cell;
+      if (level[cell] == 'D') state.door = cell;
+    }
+    return state;
   }
 
   static bool valid(const Params& params, const State& state, bool running) {

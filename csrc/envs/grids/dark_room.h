@@ -21,7 +21,7 @@
 #include "envs/environment.h"
 #include "envs/grid.h"
 #include "envs/grids/darkness.h"
-#include "envs/grids/drawing.h"
+#include "envs/level_text.h"
 
 namespace fastrl {
 
@@ -92,18 +92,15 @@ struct DarkRoom {
   }
 
   static State parse_level(const Params& params, std::string_view text) {
-    OneCell agent("agent (A)");
-    OneCell goal("goal (G)");
-    read_drawing(params.grid, text, [&](char character, int cell) {
-      if (character == 'A') {
-        agent.found(cell);
-      } else if (character == 'G') {
-        goal.found(cell);
-      } else if (character != '.') {
-        fail_character(". A G", character);
-      }
-    });
-    return {.agent = agent.cell(), .goal = goal.cell(), .rewarded = 0};
+    const LevelText level(text, params.grid.height, params.grid.width, ".AG");
+    level.require(1, "A", "agent (A)");
+    level.require(1, "G", "goal (G)");
+    State state{};
+    for (int cell = 0; cell < params.grid.size(); ++cell) {
+      if (level[cell] == 'A') state.agent = cell;
+      if (level[cell] == 'G') state.goal = cell;
+    }
+    return state;
   }
 
   static bool valid(const Params& params, const State& state, bool running) {

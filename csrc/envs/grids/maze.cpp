@@ -4,7 +4,7 @@
 #include <cstdlib>
 
 #include "core/check.h"
-#include "envs/grids/drawing.h"
+#include "envs/level_text.h"
 
 namespace fastrl {
 
@@ -290,26 +290,20 @@ void Maze::cells(const Params& params, const State& state, char* to) {
 
 Maze::State Maze::parse_level(const Params& params, std::string_view text) {
   constexpr std::string_view kFacing = ">v<^";
+  const Grid& grid = params.grid;
+  const LevelText level(text, grid.height, grid.width, "#.GA>v<^");
+  level.require(1, "A>v<^", "agent (A, or one of > v < ^)");
+  level.require(1, "G", "goal (G)");
   State state{};
-  OneCell agent("agent (A or one of > v < ^)");
-  OneCell goal("goal (G)");
-  read_drawing(params.grid, text, [&](char character, int cell) {
-    const std::size_t direction = kFacing.find(character);
-    if (character == '#') {
-      state.walls.set(params.grid, cell);
-    } else if (character == 'G') {
-      goal.found(cell);
-    } else if (character == 'A') {
-      agent.found(cell);
-    } else if (direction != std::string_view::npos) {
-      agent.found(cell);
-      if (params.turns) state.direction = static_cast<std::int32_t>(direction);
-    } else if (character != '.') {
-      fail_character("# . G A > v < ^", character);
-    }
-  });
-  state.agent = agent.cell();
-  state.goal = goal.cell();
+  for (int cell = 0; cell < grid.size(); ++cell) {
+    const std::size_t direction = kFacing.find(level[cell]);
+    if (level[cell] == '#') state.walls.set(grid, cell);
+    if (level[cell] == 'G') state.goal = cell;
+    if (level[cell] == 'A') state.agent = cell;
+    if (direction == std::string_view::npos) continue;
+    state.agent = cell;
+    if (params.turns) state.direction = static_cast<std::int32_t>(direction);
+  }
   return state;
 }
 
