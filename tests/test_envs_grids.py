@@ -64,6 +64,11 @@ def check_steps(env, twins, seed, observe, num_steps, help_probability):
 
     def check_observations():
         assert list(env.render()) == [twin.drawing() for twin in twins]
+        bits = np.empty(env.num_envs, np.uint64)
+        ids = np.arange(env.num_envs)
+        env._native.labels(ids.ctypes.data, ids.size, bits.ctypes.data)
+        for one, twin in zip(bits.tolist(), twins, strict=True):
+            assert {name for i, name in enumerate(env.labels) if one >> i & 1} == twin.labels()
         for i, twin in enumerate(twins):
             observe(observations, i, twin)
 
@@ -101,38 +106,36 @@ def test_mazes_match_the_reference(options):
     assert reached.any()
 
 
-@pytest.mark.parametrize("name", ["DarkRoom-v0", "DarkKeyToDoor-v0"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("DarkRoom-v0", {}),
+        ("DarkRoom-v0", {"reward": "sparse"}),
+        ("DarkRoom-v0", {"terminate_at_goal": True}),
+        ("DarkKeyToDoor-v0", {}),
+    ],
+)
 @pytest.mark.parametrize("start", ["center", "corner", "random"])
-@pytest.mark.parametrize("size", [2, 9, 100])
-def test_dark_rooms_match_the_reference(name, start, size):
-    variants = [{}]
-    if name == "DarkRoom-v0":
-        variants = [{}, {"reward": "sparse"}, {"terminate_at_goal": True}]
-    for options in variants:
-        env = fastrl.make_vec(
-            name,
-            8,
-            size=size,
-            start=start,
-            autoreset_mode="disabled",
-            render_mode="ansi",
-            max_episode_steps=400,
-            **options,
-        )
-        world = getattr(reference, name.removesuffix("-v0"))
-        texts = [world.drawn(level_stream(6, i, 0), size, start) for i in range(8)]
-        twins = [world(text, **options) for text in texts]
+@pytest.mark.parametrize("size", [2, 5, 9])
+def test_dark_rooms_match_the_reference(name, options, start, size):
+    env = fastrl.make_vec(
+        name,
+        8,
+        size=size,
+        start=start,
+        autoreset_mode="disabled",
+        render_mode="ansi",
+        max_episode_steps=80,
+        **options,
+    )
+    world = getattr(reference, name.removesuffix("-v0"))
+    texts = [world.drawn(level_stream(6, i, 0), size, start) for i in range(8)]
+    twins = [world(text, **options) for text in texts]
 
-        def observe(observations, i, twin):
-            np.testing.assert_array_equal(observations[i], twin.observation())
+    def observe(observations, i, twin):
+        np.testing.assert_array_equal(observations[i], twin.observation())
 
-        steps, helped = (300, 1.0) if size == 100 else (60, 0.5)
-        if size == 100:  # drawings of 10,000 cells are compared at a few steps only
-            env.reset(seed=6)
-            assert list(env.render()) == texts
-            continue
-        reached = check_steps(env, twins, 6, observe, steps, helped)
-        assert reached.any()
+    assert check_steps(env, twins, 6, observe, num_steps=60, help_probability=0.5).any()
 
 
 @pytest.mark.parametrize(
@@ -207,34 +210,19 @@ def test_labyrinths_have_exactly_one_way_between_any_two_cells():
         assert len(seen) == open_cells.sum()
 
 
-def test_walls_of_unsolvable_density_still_leave_a_way():
+def test_a_way_is_carved_where_walls_leave_none():
     env = fastrl.make_vec(
-        "Maze-v0", 100, size=8, num_walls=62, random_num_walls=False, render_mode="ansi"
+        "Maze-v0", 20, size=16, num_walls=254, random_num_walls=False, render_mode="ansi"
     )
     env.reset(seed=0)
-    levels = MazeLevels.from_texts(env.render())
+    texts = list(env.render())
+    levels = MazeLevels.from_texts(texts)
     assert (levels.distances() > 0).all()
-    assert (levels.walls.sum((1, 2)) < 62).any()  # carved
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "text", "message"),
-    [
-        ("Maze-v0", {"size": 2}, "A.\n..", r"draw one goal \(G\), got none"),
-        ("Maze-v0", {"size": 2}, "AG\n.G", r"draw one goal \(G\), got two"),
-        ("Maze-v0", {"size": 2}, "AG\n>.", "draw one agent .*, got two"),
-        ("Maze-v0", {"size": 2}, "AG\n.?", r"be drawn with # \. G A > v < \^, got '\?'"),
-        ("Maze-v0", {"size": 2}, "AG\n...", "have 2 lines of 2 characters, got 3 in line 2"),
-        ("Maze-v0", {"size": 2}, "AG", "have 2 lines of 2 characters, got 1 lines"),
-        ("Maze-v0", {"size": 2}, "AG\n..\n..", "have 2 lines of 2 characters, got more lines"),
-        ("DarkRoom-v0", {"size": 2}, "AG\n.K", "be drawn with . A G, got 'K'"),
-        ("DarkKeyToDoor-v0", {"size": 2}, "AK\n..", r"draw one door \(D\), got none"),
-    ],
-)
-def test_drawn_levels_are_checked(name, options, text, message):
-    env = fastrl.make_vec(name, 1, **options)
-    with pytest.raises(ValueError, match="set_levels: `levels` must " + message):
-        env.set_levels([text])
+    carved = np.flatnonzero(levels.walls.sum((1, 2)) < 254)
+    assert carved.size
+    stream = level_stream(0, int(carved[0]), 0)
+    drawn = reference.Maze.scattered(stream, 16, 16, 254, random_num_walls=False)
+    assert drawn == texts[carved[0]]
 
 
 @pytest.mark.parametrize(
@@ -278,16 +266,6 @@ def test_levels_survive_as_texts_and_measure_as_the_reference_does():
     assert MazeLevels.concatenate([levels[:2], levels[5:6]]).texts() == [*texts[:2], texts[5]]
     assert len(levels[:0]) == 0
     assert levels[:0].texts() == []
-
-
-def test_levels_reach_the_engine_as_they_are():
-    levels = random_levels(16)
-    env = fastrl.make_vec("Maze-v0", 64, height=5, width=6, actions="turns", render_mode="ansi")
-    env.set_levels(levels.texts())
-    env.reset(seed=0)
-    drawn = set(env.render())
-    assert drawn <= {text.replace("A", ">") for text in levels.texts()}
-    assert len(drawn) > 8
 
 
 def test_mutations_flip_as_many_cells_as_they_say():

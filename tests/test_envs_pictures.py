@@ -1,5 +1,6 @@
 """Pictures and texts of grid worlds."""
 
+import fastrl
 import numpy as np
 import pytest
 from fastrl.envs.pictures import THEMES, cells_of, draw, text_of, theme_of
@@ -32,9 +33,12 @@ def test_each_cell_gets_its_own_tile_in_place(tile):
 @pytest.mark.parametrize(
     ("theme", "characters"),
     [
-        ("grid", ".#GA*>v<^KDCOX"),
+        ("grid", ".#GA*>v<^KD"),
         ("lake", "_OGPX*S"),
         ("sokoban", "_#OX*PS"),
+        ("cliff", "_OGP*"),
+        ("taxi", " |-+RGYBTFpd"),
+        ("tic_tac_toe", ".XO"),
         ("minesweeper", "?.F*12345678"),
         ("grid", "0123456789BEFHIJLMNPQRSTUVWYZ"),  # letters, where the theme knows nothing else
     ],
@@ -50,11 +54,11 @@ def test_characters_look_different(theme, characters, tile):
 
 
 def test_arrows_are_quarter_turns_of_one_another():
-    right, down, left, up = (draw(cells_of([c]), tile=20)[0, :-1, :-1] for c in ">v<^")
+    right, down, left, up = (draw(cells_of([c]), tile=20)[0] for c in ">v<^")
     inner = slice(2, 18)
     for turned, wanted in ((right, down), (down, left), (left, up)):
-        square = np.rot90(turned[:, :, :], -1)[inner, inner].astype(int)
-        assert abs(square - wanted[inner, inner]).mean() < 12  # lines around cells are not turned
+        square = np.rot90(turned, -1).astype(int)  # but for the lines around cells
+        assert abs(square - wanted)[inner, inner].mean() < 1
 
 
 def test_unknown_characters_and_empty_batches_are_drawn():
@@ -62,10 +66,18 @@ def test_unknown_characters_and_empty_batches_are_drawn():
     assert draw(np.empty((0, 3, 4), np.uint8), tile=8).shape == (0, 24, 32, 3)
 
 
-def test_environments_have_themes():
-    assert theme_of("Sokoban-v0") == "sokoban"
-    assert theme_of("Maze-v0") == "grid"
-    assert {theme_of(name) for name in ("FrozenLake-v1", "Minesweeper-v0")} <= set(THEMES)
+def test_environments_are_drawn_in_their_themes():
+    assert {theme_of(name) for name in fastrl.envs.environment_ids()} <= set(THEMES)
+    for name in ("Maze-v0", "DarkRoom-v0", "FrozenLake-v1", "CliffWalking-v1", "Taxi-v3"):
+        env = fastrl.make_vec(name, 2, render_mode="rgb_array")
+        env.reset(seed=0)
+        pictures = env.render()
+        assert len(pictures) == 2
+        env = fastrl.make_vec(name, 2, render_mode="ansi")
+        env.reset(seed=0)
+        texts = env.render()
+        np.testing.assert_array_equal(pictures, draw(cells_of(texts), theme=theme_of(name)))
+        assert text_of(cells_of(texts)) == list(texts)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +101,7 @@ def test_environments_have_themes():
         (
             lambda: draw(np.zeros((1, 2, 2), np.uint8), theme="sea"),
             ValueError,
-            "draw: `theme` must be one of 'grid', 'lake', 'sokoban', 'minesweeper', got 'sea'",
+            "draw: `theme` must be one of 'grid', 'lake', 'sokoban', .*, got 'sea'",
         ),
         (
             lambda: cells_of("AG"),

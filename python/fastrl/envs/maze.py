@@ -76,7 +76,8 @@ class MazeLevels:
 
     @property
     def _flat_walls(self) -> npt.NDArray[np.bool_]:
-        return self.walls.reshape(len(self), -1)
+        num, height, width = self.walls.shape
+        return self.walls.reshape(num, height * width)
 
     @classmethod
     def from_cells(cls, cells: Cells) -> "MazeLevels":
@@ -88,7 +89,8 @@ class MazeLevels:
             raise arguments.error(
                 "cells", f"hold # . G A {' '.join(_FACING)}", repr(chr(cells[~known][0]))
             )
-        flat = cells.reshape(len(cells), -1)
+        num, height, width = cells.shape
+        flat = cells.reshape(num, height * width)
         agent = np.isin(flat, list(f"A{_FACING}".encode()))
         goal = flat == ord("G")
         for name, found in (("agent", agent), ("goal", goal)):
@@ -98,10 +100,9 @@ class MazeLevels:
                 raise arguments.error(
                     "cells", f"draw one {name} a level", f"{counts[level]} in level {level}"
                 )
-        agents = agent.argmax(1).astype(np.int64) if len(flat) else np.empty(0, np.int64)
-        goals = goal.argmax(1).astype(np.int64) if len(flat) else np.empty(0, np.int64)
-        letters = flat[np.arange(len(flat)), agents]
-        directions = np.full(len(flat), -1, np.int64)
+        agents, goals = (found.argmax(1).astype(np.int64) for found in (agent, goal))
+        letters = flat[np.arange(num), agents]
+        directions = np.full(num, -1, np.int64)
         for direction, letter in enumerate(_FACING):
             directions[letters == ord(letter)] = direction
         return cls(cells == ord("#"), agents, goals, directions)
@@ -126,7 +127,8 @@ class MazeLevels:
     def cells(self) -> Cells:
         """The characters, [N, H, W]: what `from_cells` reads and `pictures.draw` draws."""
         cells = np.where(self.walls, ord("#"), ord(".")).astype(np.uint8)
-        flat, each = cells.reshape(len(self), -1), np.arange(len(self))
+        each = np.arange(len(self))
+        flat = cells.reshape(self._flat_walls.shape)
         flat[each, self.goals] = ord("G")
         flat[each, self.agents] = np.frombuffer(f"{_FACING}A".encode(), np.uint8)[self.directions]
         return cells
@@ -150,7 +152,7 @@ class MazeLevels:
             if (grown == inside).all():
                 break
             inside[:] = grown
-            arrived = grown.reshape(num, -1)[each, self.goals]
+            arrived = grown[each, self.goals // width, self.goals % width]
             distances[arrived & (distances < 0)] = distance
             inside[arrived] = False  # done
         return distances
@@ -167,11 +169,12 @@ class MazeLevels:
         arguments = Arguments("MazeLevels.mutated")
         num_edits = arguments.integer("num_edits", num_edits, low=0)
         goal_probability = arguments.number("goal_probability", goal_probability, low=0.0, high=1.0)
-        num, each = len(self), np.arange(len(self))
+        num, height, width = self.walls.shape
+        each, size = np.arange(num), height * width
         walls, goals = self.walls.copy(), self.goals.copy()
-        flat = walls.reshape(num, -1)
+        flat = walls.reshape(num, size)
         for _ in range(num_edits):
-            chosen = generator.integers(0, flat.shape[1], num)
+            chosen = generator.integers(0, size, num)
             moves_goal = generator.random(num) < goal_probability
             free = (chosen != self.agents) & (chosen != goals)
             flips = free & ~moves_goal
@@ -235,9 +238,11 @@ class MazeEditor:
     def action_mask(self) -> npt.NDArray[np.bool_]:
         """[N, H·W], the actions that do just what they say."""
         each = np.arange(self.num_actions)
-        free = (each != self._goals[:, None]) & (each != self._agents[:, None])
-        at_end = self.elapsed_steps - self._goal_step in (0, 1)
-        return free if at_end else free & ~self._walls
+        taken = (each == self._goals[:, None]) | (each == self._agents[:, None])
+        if self.elapsed_steps - self._goal_step not in (0, 1):
+            taken |= self._walls
+        free: npt.NDArray[np.bool_] = ~taken
+        return free
 
     def step(self, actions: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
         """Places one thing in each maze, [N] cells; returns the observation."""

@@ -93,12 +93,13 @@ _BLUE, _DARK_BLUE, _WHITE = (52, 109, 219), (33, 72, 158), (255, 255, 255)
 _GOLD, _DARK_GOLD = (238, 182, 40), (176, 124, 18)
 _WOOD, _DARK_WOOD = (196, 140, 82), (126, 82, 42)
 _GREEN, _DARK_GREEN, _RED = (64, 176, 96), (32, 112, 58), (214, 66, 62)
+_FLOOR, _EDGE = (236, 238, 241), (214, 217, 222)
 _SIDES = 0.03  # the line around a cell of the floor
 
 
 def _floor(tile: _Tile) -> None:
-    tile.box(0, 0, 1, 1, (214, 217, 222))
-    tile.box(0, 0, 1 - _SIDES, 1 - _SIDES, (236, 238, 241))
+    tile.box(0, 0, 1, 1, _EDGE)
+    tile.box(0, 0, 1 - _SIDES, 1 - _SIDES, _FLOOR)
 
 
 def _wall(tile: _Tile) -> None:
@@ -207,6 +208,52 @@ def _flag(tile: _Tile) -> None:
     tile.polygon([(0.43, 0.16), (0.8, 0.32), (0.43, 0.48)], _RED)
 
 
+def _taxi(body: _Color) -> _Painter:
+    def paint(tile: _Tile) -> None:
+        tile.box(0.28, 0.24, 0.72, 0.5, _INK)
+        tile.box(0.34, 0.3, 0.66, 0.46, (196, 222, 240))
+        tile.box(0.08, 0.44, 0.92, 0.7, body)
+        for x in (0.28, 0.72):
+            tile.disc(x, 0.72, 0.13, _INK)
+            tile.disc(x, 0.72, 0.05, _WHITE)
+
+    return paint
+
+
+def _passenger(tile: _Tile) -> None:
+    tile.disc(0.5, 0.3, 0.16, (226, 178, 140))
+    tile.disc(0.5, 0.76, 0.26, _BLUE)
+    tile.box(0.2, 0.84, 0.8, 1 - _SIDES, _FLOOR)
+    tile.box(0.2, 1 - _SIDES, 0.8, 1, _EDGE)
+
+
+def _plate(color: _Color, letter: str) -> _Painter:
+    def paint(tile: _Tile) -> None:
+        tile.box(0.06, 0.06, 0.94, 0.94, color)
+        tile.letter(letter, _WHITE)
+
+    return paint
+
+
+def _fence(*, upright: bool, level: bool) -> _Painter:
+    def paint(tile: _Tile) -> None:
+        if upright:
+            tile.box(0.38, 0, 0.62, 1, _INK)
+        if level:
+            tile.box(0, 0.38, 1, 0.62, _INK)
+
+    return paint
+
+
+def _cross(tile: _Tile) -> None:
+    for start, end in (((0.22, 0.22), (0.78, 0.78)), ((0.22, 0.78), (0.78, 0.22))):
+        tile.line(start, end, 0.16, _BLUE)
+
+
+def _nought(tile: _Tile) -> None:
+    tile.disc(0.5, 0.5, 0.37, _RED, hole=0.22)
+
+
 def _letter(letter: str, color: _Color = _INK) -> _Painter:
     return lambda tile: tile.letter(letter, color)
 
@@ -231,9 +278,6 @@ _THEMES: dict[str, dict[str, tuple[_Painter, ...]]] = {
         "^": (_floor, _arrow(3)),
         "K": (_floor, _key),
         "D": (_floor, _door),
-        "C": (_cliff,),
-        "O": (_floor, _hole),
-        "X": (_floor, _CRATE),
     },
     "lake": {
         "_": (_ice,),
@@ -255,6 +299,29 @@ _THEMES: dict[str, dict[str, tuple[_Painter, ...]]] = {
         "P": (_floor, _agent),
         "S": (_floor, _around, _agent),
     },
+    "cliff": {
+        "_": (_floor,),
+        "O": (_cliff,),
+        "G": (_floor, _goal),
+        "P": (_floor, _agent),
+        "*": (_floor, _goal, _agent),
+    },
+    "taxi": {
+        " ": (_floor,),
+        ":": (_floor,),
+        "|": (_floor, _fence(upright=True, level=False)),
+        "-": (_floor, _fence(upright=False, level=True)),
+        "+": (_floor, _fence(upright=True, level=True)),
+        "R": (_floor, _plate(_RED, "R")),
+        "G": (_floor, _plate(_GREEN, "G")),
+        "Y": (_floor, _plate(_GOLD, "Y")),
+        "B": (_floor, _plate(_BLUE, "B")),
+        "T": (_floor, _taxi(_GOLD)),
+        "F": (_floor, _taxi(_GREEN)),
+        "p": (_floor, _passenger),
+        "d": (_floor, _goal),
+    },
+    "tic_tac_toe": {".": (_floor,), "X": (_floor, _cross), "O": (_floor, _nought)},
     "minesweeper": {
         "?": (_covered,),
         ".": (_floor,),
@@ -265,13 +332,18 @@ _THEMES: dict[str, dict[str, tuple[_Painter, ...]]] = {
     },
 }
 _THEME_OF_ID = {
+    "CliffWalking-v1": "cliff",
+    "CliffWalkingSlippery-v1": "cliff",
     "FrozenLake-v1": "lake",
     "FrozenLake8x8-v1": "lake",
     "FrozenLakeText-v0": "lake",
     "Minesweeper-v0": "minesweeper",
     "Sokoban-v0": "sokoban",
+    "Taxi-v3": "taxi",
+    "TicTacToe-v0": "tic_tac_toe",
 }
 THEMES = tuple(_THEMES)
+"""The themes by name."""
 
 
 def theme_of(environment_id: str) -> str:
@@ -285,7 +357,8 @@ def _tile(theme: str, size: int, character: str) -> Pixels:
     for paint in _THEMES[theme].get(character, (_floor, _letter(character))):
         paint(canvas)
     parts = canvas.pixels.reshape(size, _SMOOTHING, size, _SMOOTHING, 3)
-    return np.rint(parts.mean((1, 3))).astype(np.uint8)
+    pixels: Pixels = np.rint(parts.mean((1, 3))).astype(np.uint8)
+    return pixels
 
 
 def draw(cells: Cells, *, tile: int = 16, theme: str = "grid") -> Pixels:
@@ -294,7 +367,7 @@ def draw(cells: Cells, *, tile: int = 16, theme: str = "grid") -> Pixels:
     Args:
         cells: [N, H, W] uint8, one ASCII character a cell.
         tile: The side of a cell in pixels.
-        theme: What characters stand for: "grid", "lake", "sokoban" or "minesweeper".
+        theme: What characters stand for, one of `THEMES`; see `theme_of`.
 
     Returns:
         [N, H · tile, W · tile, 3] uint8.

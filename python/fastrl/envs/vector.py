@@ -231,12 +231,12 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         """All environments as texts ("ansi") or pictures ("rgb_array"), or None without a mode."""
         if self.render_mode is None:
             return None
-        from fastrl.envs.pictures import draw
+        from fastrl.envs.pictures import draw, text_of, theme_of
 
         cells = self._cells(None)
         if self.render_mode == "rgb_array":
-            return tuple(draw(cells))
-        return tuple("\n".join(row.tobytes().decode() for row in rows) for rows in cells)
+            return tuple(draw(cells, theme=theme_of(self._name)))
+        return tuple(text_of(cells))
 
     # --- Asynchronous -------------------------------------------------------------------------
 
