@@ -20,6 +20,7 @@
 #include <string_view>
 
 #include "envs/bitboard.h"
+#include "envs/bits.h"
 #include "envs/decisions/number_reader.h"
 #include "envs/environment.h"
 
@@ -86,13 +87,14 @@ struct TSP {
   static void observe(const Params& params, const State& state, const Rows& rows) {
     const auto n = static_cast<std::size_t>(params.num_cities);
     std::memcpy(rows.at<float>(0), state.cities, n * sizeof(state.cities[0]));
-    write_bits(params, state, rows.at<std::int8_t>(1), true);
+    write_bits(state.visited, params.num_cities, rows.at<std::int8_t>(1));
     *rows.at<std::int64_t>(2) = state.current;
   }
 
   static void inform(const Params& params, const State& state, const StepResult*,
                      const Rows& rows) {
-    write_bits(params, state, rows.at<std::int8_t>(0), false);
+    const Bitboard to_come{{~state.visited.words[0], ~state.visited.words[1]}};
+    write_bits(to_come, params.num_cities, rows.at<std::int8_t>(0));
   }
 
   static std::uint64_t labels(const Params& params, const State& state) {
@@ -117,9 +119,7 @@ struct TSP {
         if (city < n ? !(x >= 0.0F && x <= 1.0F) : x != 0.0F) return false;
       }
     }
-    Bitboard all;
-    for (int city = 0; city < n; ++city) all.set(city);
-    if (!state.visited.within(all)) return false;
+    if (!state.visited.within(all_bits(n))) return false;
     const int count = state.visited.count();
     if (count == 0) return state.first == -1 && state.current == -1;
     const auto was_visited = [&](int city) {
@@ -138,12 +138,6 @@ struct TSP {
     const double dx = double{state.cities[a][0]} - double{state.cities[b][0]};
     const double dy = double{state.cities[a][1]} - double{state.cities[b][1]};
     return std::sqrt(dx * dx + dy * dy);
-  }
-
-  static void write_bits(const Params& params, const State& state, std::int8_t* to, bool visited) {
-    for (int city = 0; city < params.num_cities; ++city) {
-      to[city] = state.visited.test(city) == visited ? 1 : 0;
-    }
   }
 };
 

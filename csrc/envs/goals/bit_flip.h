@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "envs/bitboard.h"
+#include "envs/bits.h"
 #include "envs/environment.h"
 
 namespace fastrl {
@@ -63,9 +64,9 @@ struct BitFlip {
   }
 
   static void observe(const Params& params, const State& state, const Rows& rows) {
-    write(params, state.bits, rows.at<std::int8_t>(0));
-    write(params, state.bits, rows.at<std::int8_t>(1));
-    write(params, state.goal, rows.at<std::int8_t>(2));
+    write_bits(state.bits, params.num_bits, rows.at<std::int8_t>(0));
+    write_bits(state.bits, params.num_bits, rows.at<std::int8_t>(1));
+    write_bits(state.goal, params.num_bits, rows.at<std::int8_t>(2));
   }
 
   static double goal_reward(const Params& params, const float* achieved, const float* desired) {
@@ -90,8 +91,7 @@ struct BitFlip {
   }
 
   static bool valid(const Params& params, const State& state, bool running) {
-    Bitboard all;
-    for (int i = 0; i < params.num_bits; ++i) all.set(i);
+    const Bitboard all = all_bits(params.num_bits);
     const bool ended = params.terminate_at_goal && state.bits == state.goal;
     return state.bits.within(all) && state.goal.within(all) && !(running && ended);
   }
@@ -105,10 +105,6 @@ struct BitFlip {
       bits.words[first >> 6] |= std::uint64_t{level.next_u32() & used} << (first & 63);
     }
     return bits;
-  }
-
-  static void write(const Params& params, const Bitboard& bits, std::int8_t* to) {
-    for (int i = 0; i < params.num_bits; ++i) to[i] = bits.test(i) ? 1 : 0;
   }
 };
 

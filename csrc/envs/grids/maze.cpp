@@ -1,6 +1,8 @@
 #include "envs/grids/maze.h"
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdlib>
 
 #include "core/check.h"
@@ -155,6 +157,54 @@ CellRows before_move(const CellRows& to, Direction direction, const CellRows& op
   return to.moved(opposite(direction)) & open;
 }
 
+void observe_all(const Grid& grid, const Maze::State& state, std::uint8_t* image) {
+  std::fill_n(image, 3 * grid.size(), std::uint8_t{0});
+  for (int row = 0; row < grid.height; ++row) {
+    std::uint8_t* to = image + 3 * row * grid.width;
+    for (std::uint32_t walls = state.walls.word(row); walls != 0; walls &= walls - 1) {
+      to[3 * std::countr_zero(walls)] = 1;
+    }
+  }
+  image[3 * state.goal + 1] = 1;
+  image[3 * state.agent + 2] = 1;
+}
+
+void observe_view(const Maze::Params& params, const Maze::State& state, std::uint8_t* image) {
+  const Grid& grid = params.grid;
+  const int size = params.view_size;
+  const int half = size / 2;
+  const int depth = params.turns ? size - 1 : half;  // rows of the image ahead of the agent
+  constexpr int kDown[] = {0, 1, 0, -1};
+  constexpr int kRight[] = {1, 0, -1, 0};
+  const int direction = params.turns ? state.direction : 3;
+  const int ahead_row = kDown[direction];
+  const int ahead_column = kRight[direction];
+  const int right_row = ahead_column;  // to the agent's right hand
+  const int right_column = -ahead_row;
+  int first_row = grid.row(state.agent) + depth * ahead_row - half * right_row;
+  int first_column = grid.column(state.agent) + depth * ahead_column - half * right_column;
+  std::uint8_t* to = image;
+  for (int i = 0; i < size; ++i) {
+    int row = first_row;
+    int column = first_column;
+    for (int j = 0; j < size; ++j, to += 2) {
+      const bool outside = static_cast<unsigned>(row) >= static_cast<unsigned>(grid.height) ||
+                           static_cast<unsigned>(column) >= static_cast<unsigned>(grid.width);
+      to[0] = outside || state.walls.test(row, column) ? 1 : 0;
+      to[1] = 0;
+      row += right_row;
+      column += right_column;
+    }
+    first_row -= ahead_row;
+    first_column -= ahead_column;
+  }
+  const int goal_row = grid.row(state.goal) - grid.row(state.agent);
+  const int goal_column = grid.column(state.goal) - grid.column(state.agent);
+  const int i = depth - (goal_row * ahead_row + goal_column * ahead_column);
+  const int j = half + (goal_row * right_row + goal_column * right_column);
+  if (i >= 0 && i < size && j >= 0 && j < size) image[2 * (i * size + j) + 1] = 1;
+}
+
 Solution solve_moves(const Grid& grid, const Maze::State& state, const CellRows& open) {
   CellRows reached;
   reached.set(grid, state.goal);
@@ -231,50 +281,12 @@ Maze::State Maze::reset(const Params& params, RandomStream& level) {
 }
 
 void Maze::observe(const Params& params, const State& state, const Rows& rows) {
-  const Grid& grid = params.grid;
-  auto* to = rows.at<std::uint8_t>(0);
-  const int row = grid.row(state.agent);
-  const int column = grid.column(state.agent);
-  const int goal_row = grid.row(state.goal);
-  const int goal_column = grid.column(state.goal);
+  auto* image = rows.at<std::uint8_t>(0);
   if (params.turns) *rows.at<std::int64_t>(1) = state.direction;
-  if (params.view_size == 0) {
-    std::uint8_t* pixel = to;
-    for (int r = 0; r < grid.height; ++r) {
-      std::uint32_t walls = state.walls.word(r);
-      for (int c = 0; c < grid.width; ++c, walls >>= 1, pixel += 3) {
-        pixel[0] = walls & 1;
-        pixel[1] = 0;
-        pixel[2] = 0;
-      }
-    }
-    to[3 * state.goal + 1] = 1;
-    to[3 * state.agent + 2] = 1;
-    return;
-  }
-  // What the first pixel shows, and how far it is from one pixel to the next, down and to the
-  // right.
-  const int half = params.view_size / 2;
-  constexpr int kCosine[] = {1, 0, -1, 0};  // of the direction, as (down, right)
-  constexpr int kSine[] = {0, 1, 0, -1};
-  const int direction = params.turns ? state.direction : 3;
-  const int ahead_row = kSine[direction];
-  const int ahead_column = kCosine[direction];
-  const int depth = params.turns ? params.view_size - 1 : half;
-  int from_row = row + depth * ahead_row - half * ahead_column;
-  int from_column = column + depth * ahead_column + half * ahead_row;
-  for (int i = 0; i < params.view_size; ++i) {
-    int r = from_row;
-    int c = from_column;
-    for (int j = 0; j < params.view_size; ++j, to += 2) {
-      const bool inside = r >= 0 && r < grid.height && c >= 0 && c < grid.width;
-      to[0] = !inside || state.walls.test(r, c) ? 1 : 0;
-      to[1] = r == goal_row && c == goal_column ? 1 : 0;
-      r += ahead_column;  // the agent's right hand
-      c -= ahead_row;
-    }
-    from_row -= ahead_row;
-    from_column -= ahead_column;
+  if (params.view_size > 0) {
+    observe_view(params, state, image);
+  } else {
+    observe_all(params.grid, state, image);
   }
 }
 
