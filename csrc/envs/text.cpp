@@ -1,5 +1,6 @@
 #include "envs/text.h"
 
+#include <charconv>
 #include <optional>
 #include <string>
 
@@ -8,18 +9,27 @@
 namespace fastrl {
 namespace {
 
-constexpr std::string_view kOpen = "<answer>";
-constexpr std::string_view kClose = "</answer>";
+struct Tag {
+  std::string_view open;
+  std::string_view close;
+};
 
-// ASCII only: the result must not depend on the locale.
-bool is_word(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
-}
+constexpr Tag kTags[] = {{"<answer>", "</answer>"}, {"<action>", "</action>"}};
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
-
-bool equal_words(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, [](char x, char y) { return lower(x) == lower(y); });
+// What the complete tag that closes last encloses.
+std::optional<std::string_view> last_element(std::string_view text) {
+  std::optional<std::string_view> found;
+  std::size_t last_close = 0;
+  for (const Tag& tag : kTags) {
+    const std::size_t close = text.rfind(tag.close);
+    if (close == std::string_view::npos || (found && close < last_close)) continue;
+    const std::size_t open = text.substr(0, close).rfind(tag.open);
+    if (open == std::string_view::npos) continue;
+    const std::size_t begin = open + tag.open.size();
+    found = text.substr(begin, close - begin);
+    last_close = close;
+  }
+  return found;
 }
 
 int action_named(std::string_view word, std::span<const std::string_view> names) {
@@ -48,20 +58,69 @@ int find_action(std::string_view text, std::span<const std::string_view> names, 
   return found;
 }
 
-std::optional<std::string_view> last_answer(std::string_view text) {
-  const std::size_t close = text.rfind(kClose);
-  if (close == std::string_view::npos) return std::nullopt;
-  const std::size_t open = text.substr(0, close).rfind(kOpen);
-  if (open == std::string_view::npos) return std::nullopt;
-  const std::size_t begin = open + kOpen.size();
-  return text.substr(begin, close - begin);
+std::optional<std::int32_t> as_number(std::string_view word) {
+  std::int32_t number = 0;
+  const char* end = word.data() + word.size();
+  const auto [stop, error] = std::from_chars(word.data(), end, number);
+  if (error != std::errc() || stop != end || word.size() > 10) return std::nullopt;
+  return number;
 }
 
 }  // namespace
 
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  const std::size_t begin = text.find_first_not_of(kSpace);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
+}
+
+Answer answer_in_tags(std::string_view text) {
+  Answer answer{text, false};
+  while (const auto inside = last_element(answer.text)) answer = {*inside, true};
+  return answer;
+}
+
+Answer answer_in_brackets(std::string_view text) {
+  const Answer answer = answer_in_tags(text);
+  std::size_t open = 0;
+  std::size_t close = 0;
+  if (answer.marked) {
+    open = answer.text.find('[');
+    close = open == std::string_view::npos ? open : answer.text.find(']', open);
+  } else {
+    close = answer.text.rfind(']');
+    open = close == std::string_view::npos ? close : answer.text.rfind('[', close);
+  }
+  if (open == std::string_view::npos || close == std::string_view::npos) return answer;
+  return {answer.text.substr(open + 1, close - open - 1), true};
+}
+
+bool read_numbers(const Answer& answer, std::span<std::int32_t> numbers) {
+  const std::string_view text = answer.text;
+  std::size_t found = 0;
+  std::size_t begin = 0;
+  while (begin < text.size()) {
+    std::size_t end = begin;
+    const auto follows = [&](std::size_t i) { return i + 1 < text.size() && is_digit(text[i + 1]); };
+    if (text[end] == '-' && follows(end)) ++end;
+    while (end < text.size() && (is_word(text[end]) || (text[end] == '.' && follows(end)))) ++end;
+    if (const auto number = as_number(text.substr(begin, end - begin))) {
+      if (found == numbers.size()) {
+        std::shift_left(numbers.begin(), numbers.end(), 1);
+        --found;
+      }
+      numbers[found++] = *number;
+      if (answer.marked && found == numbers.size()) return true;
+    }
+    begin = std::max(end, begin + 1);
+  }
+  return found == numbers.size();
+}
+
 int parse_action(std::string_view text, std::span<const std::string_view> names) {
-  if (const auto answer = last_answer(text)) return find_action(*answer, names, true);
-  return find_action(text, names, false);
+  const Answer answer = answer_in_tags(text);
+  return find_action(answer.text, names, answer.marked);
 }
 
 std::optional<std::string> spoken_text(std::span<const std::int32_t> tokens) {

@@ -15,19 +15,6 @@ constexpr auto kCharacters = [] {
   return characters;
 }();
 
-// The longest word at the start of `text`, or its first character.
-std::int32_t first_token(std::string_view text) {
-  std::int32_t best = character_token(text[0]);
-  std::size_t best_size = 1;
-  for (std::size_t i = 0; i < kWords.size(); ++i) {
-    if (kWords[i].size() > best_size && text.starts_with(kWords[i])) {
-      best = kFirstWord + static_cast<std::int32_t>(i);
-      best_size = kWords[i].size();
-    }
-  }
-  return best;
-}
-
 }  // namespace
 
 std::string_view spelling(std::int32_t token) {

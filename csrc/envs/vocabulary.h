@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <stdexcept>
@@ -46,6 +47,34 @@ consteval std::int32_t word_token(std::string_view word) {
     if (kWords[i] == word) return kFirstWord + static_cast<std::int32_t>(i);
   }
   throw std::invalid_argument("not a word of the vocabulary");
+}
+
+namespace detail {
+
+// Bit i of entry c: word i begins with character c.
+inline constexpr auto kWordsByFirstCharacter = [] {
+  std::array<std::uint32_t, 128> words{};
+  for (std::size_t i = 0; i < kWords.size(); ++i) {
+    words[static_cast<std::size_t>(kWords[i][0])] |= 1U << i;
+  }
+  return words;
+}();
+
+}  // namespace detail
+
+// The token at the start of a text that is not empty: the longest word there, or a character.
+constexpr std::int32_t first_token(std::string_view text) {
+  std::int32_t best = character_token(text[0]);
+  std::size_t best_size = 1;
+  const auto first = static_cast<std::size_t>(text[0]);
+  for (std::uint32_t left = detail::kWordsByFirstCharacter[first]; left != 0; left &= left - 1) {
+    const auto i = static_cast<std::size_t>(std::countr_zero(left));
+    if (kWords[i].size() > best_size && text.starts_with(kWords[i])) {
+      best = kFirstWord + static_cast<std::int32_t>(i);
+      best_size = kWords[i].size();
+    }
+  }
+  return best;
 }
 
 // How a token is written; specials by their name. `token` is in [0, kVocabularySize).
