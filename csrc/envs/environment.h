@@ -59,14 +59,17 @@ struct RandomTypeOf<E> {
   using Type = typename E::Random;
 };
 
+// How `step` sees an action, and the row of the action space that `parse_action` writes.
 template <typename E>
 struct ActionTypeOf {
   using Type = int;
+  using Row = std::int64_t*;
 };
 template <typename E>
   requires requires { typename E::Action; }
 struct ActionTypeOf<E> {
   using Type = typename E::Action;
+  using Row = std::remove_const_t<std::remove_pointer_t<Type>>*;
 };
 
 }  // namespace detail
@@ -75,6 +78,8 @@ template <typename E>
 using RandomOf = typename detail::RandomTypeOf<E>::Type;
 template <typename E>
 using ActionOf = typename detail::ActionTypeOf<E>::Type;
+template <typename E>
+using ActionRowOf = typename detail::ActionTypeOf<E>::Row;
 
 // Every kind of environment has these. States are copied, compared and hashed as bytes: fields
 // without padding between them.
@@ -108,25 +113,27 @@ concept ArrayEnvironment =
 // and only what moves afterwards.
 enum class ObservationForm { kGrid, kCompact };
 
-// A malformed action reaches `step` of a text environment as this number: it moves nothing and
-// costs the turn.
+// A malformed action reaches `step` of a text environment as this number, or as a row of the action
+// space that begins with it: it moves nothing and costs the turn.
 inline constexpr int kMalformedAction = -1;
 
 // One whose observations are tokens of the shared vocabulary. `describe` is optional; it comes
-// after the fields that follow from what is here.
+// after the fields that follow from what is here, and says what a row of actions is where an action
+// is no number.
 template <typename E>
 concept TextEnvironment =
     Dynamics<E> && requires(const typename E::Params& params, const typename E::State& state,
                             TokenWriter& writer, int i, ObservationForm form) {
       { E::kDefaultForm } -> std::convertible_to<ObservationForm>;
-      { E::num_actions(params) } -> std::same_as<int>;
       { E::default_max_episode_steps(params) } -> std::same_as<std::int32_t>;
       { E::max_observation_tokens(params, form) } -> std::same_as<std::int32_t>;
       { E::observe(params, state, i, form, writer) } -> std::same_as<void>;  // i: elapsed steps
-    } && (requires(const typename E::Params& params, int action) {
+    } && (std::is_pointer_v<ActionOf<E>> || requires(const typename E::Params& params) {
+      { E::num_actions(params) } -> std::same_as<int>;
+    }) && (requires(const typename E::Params& params, int action) {
       { E::action_token(params, action) } -> std::same_as<std::int32_t>;
-    } || requires(const typename E::Params& params, std::string_view text, std::int64_t& action) {
-      { E::parse_action(params, text, &action) } -> std::same_as<bool>;
+    } || requires(const typename E::Params& params, std::string_view text, ActionRowOf<E> row) {
+      { E::parse_action(params, text, row) } -> std::same_as<bool>;
     });
 
 template <typename E>

@@ -7,6 +7,7 @@
 #include <exception>
 #include <new>
 #include <string_view>
+#include <type_traits>
 
 #include "envs/environment.h"
 #include "envs/environment_table.h"
@@ -27,6 +28,7 @@ struct Kernel {
   using State = typename E::State;
   using Random = RandomOf<E>;
   using Action = ActionOf<E>;
+  using ActionRow = ActionRowOf<E>;
   static constexpr bool kIsText = TextEnvironment<E>;
   static constexpr bool kHasNumpyRandom = requires { requires Random::kFollowsNumpy; };
 
@@ -65,7 +67,9 @@ struct Kernel {
       description.add_observation(
           multi_discrete<std::int32_t>({E::max_observation_tokens(own, form)}, kVocabularySize));
       description.render_tokens = E::max_observation_tokens(own, ObservationForm::kGrid);
-      description.set_action(discrete(E::num_actions(own)));
+      if constexpr (!std::is_pointer_v<Action>) {
+        description.set_action(discrete(E::num_actions(own)));
+      }
       description.max_episode_steps = E::default_max_episode_steps(own);
     }
     if constexpr (requires { E::describe(own, description); }) E::describe(own, description);
@@ -122,7 +126,9 @@ struct Kernel {
 
   static void step(const void* p, void* s, void* r, std::int64_t begin, std::int64_t end,
                    const fastrl_step* given) {
-    const Params own = params(p);
+    // A copy that nothing else can change, where it is small: then its fields stay in registers.
+    using Copied = std::conditional_t<sizeof(Params) <= 512, const Params, const Params&>;
+    Copied own = params(p);
     const fastrl_step io = *given;
     auto* states = static_cast<State*>(s);
     auto* randoms = static_cast<Random*>(r);
@@ -241,15 +247,6 @@ struct Kernel {
 
  private:
   static const typename E::Params& P();  // for requires-expressions only
-  template <typename A>
-  struct RowOf {
-    using Type = std::int64_t*;
-  };
-  template <typename T>
-  struct RowOf<const T*> {
-    using Type = T*;
-  };
-  using ActionRow = typename RowOf<Action>::Type;
 };
 
 template <Environment E>
