@@ -102,7 +102,9 @@ bool read_numbers(const Answer& answer, std::span<std::int32_t> numbers) {
   std::size_t begin = 0;
   while (begin < text.size()) {
     std::size_t end = begin;
-    const auto follows = [&](std::size_t i) { return i + 1 < text.size() && is_digit(text[i + 1]); };
+    const auto follows = [&](std::size_t i) {
+      return i + 1 < text.size() && is_digit(text[i + 1]);
+    };
     if (text[end] == '-' && follows(end)) ++end;
     while (end < text.size() && (is_word(text[end]) || (text[end] == '.' && follows(end)))) ++end;
     if (const auto number = as_number(text.substr(begin, end - begin))) {

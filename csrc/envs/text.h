@@ -78,9 +78,9 @@ Answer answer_in_tags(std::string_view text);
 // The same, and inside of it the first [ … ]; in a text without tags the last [ … ].
 Answer answer_in_brackets(std::string_view text);
 
-// Reads as many whole numbers as there is room for: the first ones of a marked answer, the last ones
-// of a text that is not. False if there are fewer. A number with a fraction or of more than nine
-// digits counts as a word.
+// Reads as many whole numbers as there is room for: the first ones of a marked answer, the last
+// ones of a text that is not. False if there are fewer. A number with a fraction or of more than
+// nine digits counts as a word.
 bool read_numbers(const Answer& answer, std::span<std::int32_t> numbers);
 
 // The action that a text names, or kMalformedAction. Actions are matched as whole words, in any

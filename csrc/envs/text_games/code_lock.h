@@ -6,8 +6,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "envs/environment.h"
+#include "envs/level_text.h"
 
 namespace fastrl {
 
@@ -56,6 +58,11 @@ struct CodeLock {
     return params.length < 10 ? 1 : 2;
   }
 
+  static void describe(const Params&, Description& description) {
+    description.add_label("wrong_digit");
+    description.add_label("goal");
+  }
+
   static State reset(const Params& params, RandomStream& level) {
     State state{};
     for (std::uint32_t i = 0; i < params.length; ++i) {
@@ -89,6 +96,23 @@ struct CodeLock {
       const bool malformed = state.digits[i] == kNoDigit;
       writer.put(!entered ? '_' : malformed ? '?' : static_cast<char>('0' + state.digits[i]));
     }
+  }
+
+  static std::uint64_t labels(const Params& params, const State& state) {
+    const bool wrong = state.right_prefix < state.position;
+    return (wrong ? 1U : 0U) | (state.right_prefix == params.length ? 2U : 0U);
+  }
+
+  // The digits of the code.
+  static State parse_level(const Params& params, std::string_view text) {
+    std::string digits = "0123456789";
+    digits.resize(params.num_choices);
+    const LevelText code(text, 1, static_cast<int>(params.length), digits);
+    State state{};
+    for (std::uint32_t i = 0; i < params.length; ++i) {
+      state.code[i] = static_cast<std::uint8_t>(code[static_cast<int>(i)] - '0');
+    }
+    return state;
   }
 
   static Solution solve(const Params& params, const State& state) {

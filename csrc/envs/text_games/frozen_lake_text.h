@@ -14,6 +14,7 @@
 #include "envs/bitboard.h"
 #include "envs/environment.h"
 #include "envs/grid.h"
+#include "envs/level_text.h"
 
 namespace fastrl {
 
@@ -69,6 +70,13 @@ struct FrozenLakeText {
     return params.grid.size() + params.grid.height - 1;
   }
 
+  static void describe(const Params& params, Description& description) {
+    description.grid_height = params.grid.height;
+    description.grid_width = params.grid.width;
+    description.add_label("goal");
+    description.add_label("hole");
+  }
+
   static State reset(const Params& params, RandomStream& level) {
     const int cells = params.grid.size();
     State state{};
@@ -112,14 +120,31 @@ struct FrozenLakeText {
     }
     for (int cell = 0; cell < params.grid.size(); ++cell) {
       if (cell > 0 && params.grid.column(cell) == 0) writer.put('\n');
-      const bool hole = state.holes.test(cell);
-      const bool goal = cell == state.goal;
-      if (cell == player) {
-        writer.put(hole ? 'X' : goal ? '*' : 'P');
-      } else {
-        writer.put(hole ? 'O' : goal ? 'G' : '_');
-      }
+      writer.put(content(state, cell));
     }
+  }
+
+  static void cells(const Params& params, const State& state, char* cells) {
+    for (int cell = 0; cell < params.grid.size(); ++cell) cells[cell] = content(state, cell);
+  }
+
+  static std::uint64_t labels(const Params&, const State& state) {
+    return (state.player == state.goal ? 1U : 0U) | (state.holes.test(state.player) ? 2U : 0U);
+  }
+
+  // The characters of the grid, with a way from P to G.
+  static State parse_level(const Params& params, std::string_view text) {
+    const LevelText level(text, params.grid.height, params.grid.width, "P_OG");
+    level.require(1, "P", "player (P)");
+    level.require(1, "G", "goal (G)");
+    State state{};
+    for (int cell = 0; cell < params.grid.size(); ++cell) {
+      if (level[cell] == 'O') state.holes.set(cell);
+      if (level[cell] == 'G') state.goal = cell;
+      if (level[cell] == 'P') state.player = cell;
+    }
+    if (solve(params, state).distance < 0) fail_level("have a way to the goal", "none");
+    return state;
   }
 
   // Breadth first, on ice that holds.
@@ -158,6 +183,13 @@ struct FrozenLakeText {
   }
 
  private:
+  static char content(const State& state, int cell) {
+    const bool hole = state.holes.test(cell);
+    const bool goal = cell == state.goal;
+    if (cell == state.player) return hole ? 'X' : goal ? '*' : 'P';
+    return hole ? 'O' : goal ? 'G' : '_';
+  }
+
   // Freezes the holes on one of the shortest ways to the goal, each with the same probability.
   static void carve(const Grid& grid, RandomStream& level, State& state) {
     int row = grid.row(state.player);

@@ -1,9 +1,23 @@
 #include "envs/text_games/sokoban.h"
 
+#include <algorithm>
+
 #include "core/check.h"
+#include "envs/level_text.h"
 #include "envs/text_games/sokoban_search.h"
 
 namespace fastrl {
+namespace {
+
+constexpr std::string_view kContents = "_OX*PS";
+
+// The position in kContents of what stands on a cell of the floor.
+std::size_t content(const Sokoban::State& state, int cell) {
+  return (state.targets.test(cell) ? 1U : 0U) + (state.boxes.test(cell) ? 2U : 0U) +
+         (cell == static_cast<int>(state.player) ? 4U : 0U);
+}
+
+}  // namespace
 
 Sokoban::Params Sokoban::parse(Options& options) {
   // A square of 13 has 121 cells inside, which fit a bitboard; coordinates below 36 are one token.
@@ -53,7 +67,6 @@ void Sokoban::observe(const Params& params, const State& state, int elapsed_step
     state.boxes.for_each(put_cell);
     return;
   }
-  const auto player = static_cast<int>(state.player);
   const auto put_wall = [&] { writer.put('#'); };
   for (int column = 0; column < inside.width + 2; ++column) put_wall();
   int cell = 0;
@@ -61,18 +74,55 @@ void Sokoban::observe(const Params& params, const State& state, int elapsed_step
     writer.put('\n');
     put_wall();
     for (int column = 0; column < inside.width; ++column, ++cell) {
-      constexpr std::array kCells = {character_token('_'), character_token('O'),
-                                     character_token('X'), character_token('*'),
-                                     character_token('P'), character_token('S')};
-      const int index = (state.targets.test(cell) ? 1 : 0) + (state.boxes.test(cell) ? 2 : 0) +
-                        (cell == player ? 4 : 0);
-      writer.put(state.walls.test(cell) ? character_token('#')
-                                        : kCells[static_cast<std::size_t>(index)]);
+      writer.put(state.walls.test(cell) ? '#' : kContents[content(state, cell)]);
     }
     put_wall();
   }
   writer.put('\n');
   for (int column = 0; column < inside.width + 2; ++column) put_wall();
+}
+
+void Sokoban::cells(const Params& params, const State& state, char* cells) {
+  const int width = params.inside.width + 2;
+  std::fill_n(cells, width * (params.inside.height + 2), '#');
+  for (int cell = 0; cell < params.inside.size(); ++cell) {
+    if (state.walls.test(cell)) continue;
+    const int row = params.inside.row(cell) + 1;
+    const int column = params.inside.column(cell) + 1;
+    cells[row * width + column] = kContents[content(state, cell)];
+  }
+}
+
+std::uint64_t Sokoban::labels(const Params& params, const State& state) {
+  return (on_target(state) > 0 ? 1U : 0U) | (state.solved() ? 2U : 0U) |
+         (has_dead_box(params, state) ? 4U : 0U);
+}
+
+Sokoban::State Sokoban::parse_level(const Params& params, std::string_view text) {
+  const Grid room{params.inside.height + 2, params.inside.width + 2};
+  const LevelText level(text, room.height, room.width, "#_OX*PS");
+  level.require(1, "PS", "player (P, on a target S)");
+  level.require(params.num_boxes, "X*", "boxes (X, on a target *)");
+  level.require(params.num_boxes, "O*S", "targets (O, under a box *, under the player S)");
+  State state{};
+  for (int cell = 0; cell < room.size(); ++cell) {
+    const int row = room.row(cell) - 1;
+    const int column = room.column(cell) - 1;
+    const char c = level[cell];
+    if (row < 0 || column < 0 || row >= params.inside.height || column >= params.inside.width) {
+      if (c != '#') fail_level("have a wall (#) all around", concat("'", c, "' at the edge"));
+      continue;
+    }
+    const int inside = row * params.inside.width + column;
+    if (c == '#') state.walls.set(inside);
+    if (c == 'O' || c == '*' || c == 'S') state.targets.set(inside);
+    if (c == 'X' || c == '*') state.boxes.set(inside);
+    if (c == 'P' || c == 'S') state.player = static_cast<std::uint64_t>(inside);
+  }
+  const std::int32_t distance = solve(params, state).distance;
+  if (distance == 0) fail_level("have a box off its target", "all on targets");
+  if (distance == kUnsolvable) fail_level("have a solution", "none");
+  return state;
 }
 
 Solution Sokoban::solve(const Params& params, const State& state) {

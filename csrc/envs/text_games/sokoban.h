@@ -55,6 +55,14 @@ struct Sokoban {
     return height * (params.inside.width + 2) + height - 1;
   }
 
+  static void describe(const Params& params, Description& description) {
+    description.grid_height = params.inside.height + 2;
+    description.grid_width = params.inside.width + 2;
+    description.add_label("box_on_target");
+    description.add_label("goal");
+    description.add_label("stuck");  // a box lies where no pushes bring it to a target
+  }
+
   static State reset(const Params& params, RandomStream& level);
 
   // Moves or pushes; false where a wall or a second box is in the way.
@@ -84,6 +92,13 @@ struct Sokoban {
   // Compact: the grid at first, then row and column of the player and of each box.
   static void observe(const Params& params, const State& state, int elapsed_steps,
                       ObservationForm form, TokenWriter& writer);
+
+  static void cells(const Params& params, const State& state, char* cells);
+
+  static std::uint64_t labels(const Params& params, const State& state);
+
+  // The characters of the grid, walls around it, with a solution as far as the solver can tell.
+  static State parse_level(const Params& params, std::string_view text);
 
   // Breadth first over boxes and player; kUnknown when that takes too many states.
   static Solution solve(const Params& params, const State& state);

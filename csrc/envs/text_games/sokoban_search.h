@@ -40,6 +40,9 @@ class PositionSet {
   std::vector<std::uint32_t> table_;  // 1 + index into positions_, 0 where free
 };
 
+// Whether some box could not be pushed onto any target even if it were alone in the room.
+bool has_dead_box(const Sokoban::Params& params, const Sokoban::State& state);
+
 inline constexpr std::size_t kMaxSolverPositions = 1 << 18;
 
 // The fewest actions that solve `state`; kUnknown after kMaxSolverPositions, or where it takes more

@@ -57,6 +57,10 @@ Bitboard live_cells(const Grid& inside, const Bitboard& walls, const Bitboard& t
 
 }  // namespace
 
+bool has_dead_box(const Sokoban::Params& params, const Sokoban::State& state) {
+  return !state.boxes.within(live_cells(params.inside, state.walls, state.targets));
+}
+
 Solution solve_sokoban(const Sokoban::Params& params, const Sokoban::State& state,
                        int max_distance) {
   if (state.solved()) return {.distance = 0};
