@@ -113,8 +113,8 @@ concept ArrayEnvironment =
 // and only what moves afterwards.
 enum class ObservationForm { kGrid, kCompact };
 
-// A malformed action reaches `step` of a text environment as this number, or as a row of the action
-// space that begins with it: it moves nothing and costs the turn.
+// A malformed action reaches `step` of a text environment as this number, or as a row of padding:
+// it moves nothing and costs the turn.
 inline constexpr int kMalformedAction = -1;
 
 // One whose observations are tokens of the shared vocabulary. `describe` is optional; it comes

@@ -250,10 +250,12 @@ void VectorEnv::begin_chunk(const StepPlan& plan, std::int64_t begin, std::int64
 std::int64_t VectorEnv::end_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end) {
   const Outputs& out = plan.out;
   if (out.action_valid != nullptr) {
-    const bool is_row = action_size_ != 8;
+    const bool is_row = description_.action.space != FASTRL_DISCRETE;
     for (auto k = begin; k < end; ++k) {
-      const auto* action = reinterpret_cast<const std::int64_t*>(plan.actions + k * action_size_);
-      const bool valid = is_row || *action != kMalformedAction;
+      const char* action = plan.actions + k * action_size_;
+      const bool valid = is_row
+                             ? *reinterpret_cast<const std::int32_t*>(action) != kPadToken
+                             : *reinterpret_cast<const std::int64_t*>(action) != kMalformedAction;
       out.action_valid[k] = run_[at(k)] != 0 && valid;
       if (run_[at(k)] != 0 && !valid) out.rewards[k] -= options_.invalid_penalty;
     }
