@@ -7,7 +7,7 @@ from itertools import product
 import fastrl
 import numpy as np
 import pytest
-from fastrl.envs import detokenize, tokenize
+from fastrl.envs import PAD_TOKEN, detokenize, tokenize
 from fastrl.reference import countdown, form_fill, minesweeper, tic_tac_toe, wordle
 from fastrl.reference.envs import level_stream, solve, step_stream
 from hypothesis import given, settings
@@ -83,7 +83,8 @@ def check_step(env, twins, actions, played, active, result, observation):
         assert text == (game.grid() if whole else game.compact())
         assert len(tokenize(text)) == env.observation_lengths[i]
         assert list(observations[i][: env.observation_lengths[i]]) == list(tokenize(text))
-        assert infos["action_valid"][i] == (active[i] and np.ravel(actions[i])[0] >= 0)
+        said = actions[i] >= 0 if actions.ndim == 1 else actions[i, 0] != PAD_TOKEN
+        assert infos["action_valid"][i] == (active[i] and said)
 
 
 @pytest.mark.parametrize("observation", ["grid", "compact"])
@@ -168,7 +169,7 @@ def test_countdown_matches_the_reference(options, observation):
     active = np.ones(NUM_ENVS, bool)
     while active.any():
         played = [expression(random, game.numbers) for game in twins]
-        actions = env.parse_actions([f"So: <answer>{text}</answer>" for text in played])
+        actions, _ = env.parse_actions([f"So: <answer>{text}</answer>" for text in played])
         result = env.step(actions, active)
         check_step(env, twins, actions, played, active, result, observation)
         active &= ~(result[2] | result[3])
@@ -178,10 +179,9 @@ def test_countdown_matches_the_reference(options, observation):
 @given(st.text("0123456789+-*/() ", max_size=24))
 def test_expressions_are_read_as_python_reads_them(text):
     env = fastrl.make_vec("Countdown-v0", 1)
-    (row,) = env.parse_actions([f"<answer>{text}</answer>"])
-    assert (row[0] >= 0) == (countdown.evaluate(text.strip()) is not None)
-    if row[0] >= 0:
-        assert detokenize(row) == text.strip()
+    rows, valid = env.parse_actions([f"<answer>{text}</answer>"])
+    assert valid[0] == (countdown.evaluate(text.strip()) is not None)
+    assert detokenize(rows[0]) == (text.strip() if valid[0] else "")
 
 
 def test_countdown_levels_are_solvable_exactly_where_brute_force_finds_a_way():
@@ -382,18 +382,21 @@ def test_marks_of_repeated_letters(secret, guess, wanted):
 )
 def test_actions_are_read_from_text(name, options, text, action):
     env = fastrl.make_vec(name, 1, **options)
-    assert env.parse_actions([text])[0] == action
+    actions, valid = env.parse_actions([text])
+    assert actions[0] == action
+    assert valid[0] == (action >= 0)
 
 
 def test_countdown_actions_are_rows_of_tokens():
     env = fastrl.make_vec("Countdown-v0", 1)
     texts = ["<answer>(1 + 2) * 3</answer>", "[7-(2)]", "3 * 4", "it is 3 * 4", "<answer></answer>"]
-    rows = env.parse_actions([*texts, f"<answer>{'(' * 40}1{')' * 40}</answer>"])
+    rows, valid = env.parse_actions([*texts, f"<answer>{'(' * 40}1{')' * 40}</answer>"])
     assert rows.shape == (6, 64)
     assert detokenize(rows[0]) == "(1 + 2) * 3"
     assert detokenize(rows[1]) == "7-(2)"
     assert detokenize(rows[2]) == "3 * 4"
-    assert list(rows[3:, 0]) == [-1, -1, -1]
+    assert not rows[3:].any()
+    assert list(valid) == [True] * 3 + [False] * 3
 
 
 @pytest.mark.parametrize(

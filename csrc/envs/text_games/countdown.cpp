@@ -197,10 +197,9 @@ Countdown::State Countdown::parse_level(const Params& params, std::string_view t
 }
 
 bool Countdown::parse_action(const Params&, std::string_view text, std::int32_t* row) {
-  std::fill_n(row, kActionLength, static_cast<std::int32_t>(kPadToken));
-  row[0] = kMalformedAction;
   const std::string_view answer = trimmed(answer_in_brackets(text).text);
   if (!Expression::parse(answer)) return false;
+  std::fill_n(row, kActionLength, static_cast<std::int32_t>(kPadToken));
   for (std::size_t i = 0; i < answer.size(); ++i) {
     const bool is_space = answer[i] == '\t' || answer[i] == '\r';
     row[i] = character_token(is_space ? ' ' : answer[i]);

@@ -80,7 +80,7 @@ struct Countdown {
   // The target and then the numbers, whatever stands between them: "24: 2 5 3".
   static State parse_level(const Params& params, std::string_view text);
 
-  // The tokens of the answer if it is an expression, else a row that begins with kMalformedAction.
+  // The tokens of the answer if it is an expression.
   static bool parse_action(const Params& params, std::string_view text, std::int32_t* row);
 
  private:
