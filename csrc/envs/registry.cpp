@@ -13,8 +13,10 @@ namespace {
 const std::vector<RegisteredEnvironment>& all() {
   static const std::vector<RegisteredEnvironment> sorted = [] {
     std::vector<RegisteredEnvironment> found;
-    for (const auto folder : {decisions(), goals(), grids(), text_games(), toy_text()})
+    for (const auto folder :
+         {classic_control(), decisions(), goals(), grids(), text_games(), toy_text()}) {
       found.insert(found.end(), folder.begin(), folder.end());
+    }
     std::ranges::sort(found, {}, [](const RegisteredEnvironment& known) {
       return std::string_view(known.exact->id);
     });

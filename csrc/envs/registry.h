@@ -13,6 +13,7 @@ struct RegisteredEnvironment {
   const fastrl_environment* fast = nullptr;
 };
 
+std::span<const RegisteredEnvironment> classic_control();
 std::span<const RegisteredEnvironment> decisions();
 std::span<const RegisteredEnvironment> goals();
 std::span<const RegisteredEnvironment> grids();

@@ -1,0 +1,27 @@
+#include "envs/block_kernel.h"
+#include "envs/classic_control/acrobot.h"
+#include "envs/classic_control/cart_pole.h"
+#include "envs/classic_control/mountain_car.h"
+#include "envs/classic_control/mountain_car_continuous.h"
+#include "envs/classic_control/pendulum.h"
+#include "envs/kernel.h"
+#include "envs/registry.h"
+
+namespace fastrl {
+namespace {
+
+template <typename B>
+constexpr RegisteredEnvironment both() {
+  return {environment<Exact<B>>(), block_environment<B>()};
+}
+
+}  // namespace
+
+std::span<const RegisteredEnvironment> classic_control() {
+  static const RegisteredEnvironment kAll[] = {both<CartPole>(), both<MountainCar>(),
+                                               both<MountainCarContinuous>(), both<Pendulum>(),
+                                               both<Acrobot>()};
+  return kAll;
+}
+
+}  // namespace fastrl
