@@ -34,11 +34,13 @@ struct Outcome {
   Number terminated;  // 1 or 0
 };
 
-// x = x². Python's `**` and NumPy's on one number call the C library's pow, which rounds otherwise.
+// x = x². Python's `**` and NumPy's on one number call the C library's pow, which rounds otherwise;
+// compilers that see the exponent multiply.
 template <typename Number, typename X>
 FASTRL_INLINE FASTRL_HOST_DEVICE void to_square(X& x) {
   if constexpr (std::is_same_v<Number, double>) {
-    x = std::pow(x, X{2});
+    const volatile X two = 2;
+    x = std::pow(x, two);
   } else {
     x = x * x;
   }

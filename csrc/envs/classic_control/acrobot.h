@@ -63,7 +63,10 @@ struct Acrobot {
   template <typename Scalar>
   static Params<Scalar> parse(Options& options) {
     const auto scalar = [](double x) { return static_cast<Scalar>(x); };
-    const auto squared = [](double x) { return std::pow(x, 2.0); };
+    const auto squared = [](double x) {
+      to_square<double>(x);
+      return x;
+    };
     const bool nips = options.choice("book_or_nips", "book", {"book", "nips"}) == 1;
     const double dt = positive(options, "dt", 0.2);
     const double g = constant(options, "gravity", 9.8);

@@ -83,7 +83,7 @@ struct MountainCarContinuous {
     s.position = static_cast<float>(s.position);
     s.velocity = static_cast<float>(s.velocity);
     s.stepped = 1;
-    outcome.reward = 100.0 * outcome.terminated - std::pow(double{action}, 2.0) * 0.1;
+    outcome.reward = 100.0 * outcome.terminated - double{action} * double{action} * 0.1;
   }
 
   template <typename Scalar, typename Number>

@@ -46,11 +46,13 @@ struct Pendulum {
     const double g = constant(options, "g", 10.0);
     const double m = positive(options, "m", 1.0);
     const double l = positive(options, "l", 1.0);
+    double l_square = l;
+    to_square<double>(l_square);
     return {.max_speed = static_cast<Scalar>(positive(options, "max_speed", 8.0)),
             .dt = static_cast<Scalar>(positive(options, "dt", 0.05)),
             .weight = static_cast<Scalar>(3.0 * g / (2.0 * l)),
             .max_torque = static_cast<float>(positive(options, "max_torque", 2.0)),
-            .torque_gain = static_cast<float>(3.0 / (m * std::pow(l, 2.0)))};
+            .torque_gain = static_cast<float>(3.0 / (m * l_square))};
   }
 
   template <typename Scalar>

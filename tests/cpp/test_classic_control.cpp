@@ -1,0 +1,335 @@
+// The two forms of the classic-control bodies against each other, and every path through a block.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <numbers>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "core/random.h"
+#include "envs/block_kernel.h"
+#include "envs/classic_control/acrobot.h"
+#include "envs/classic_control/cart_pole.h"
+#include "envs/classic_control/mountain_car.h"
+#include "envs/classic_control/mountain_car_continuous.h"
+#include "envs/classic_control/pendulum.h"
+#include "envs/options.h"
+#include "envs/trigonometry.h"
+
+namespace fastrl {
+namespace {
+
+constexpr std::int64_t kCount = 83;  // five whole blocks and a part
+
+using StepFunction = void (*)(const void*, void*, void*, std::int64_t, std::int64_t,
+                              const fastrl_step*);
+
+// What this processor has of the three forms.
+template <typename B>
+std::vector<StepFunction> step_functions() {
+  using Kernel = detail::BlockKernel<B>;
+  std::vector<StepFunction> all{Kernel::step_portable};
+  if (instruction_set() >= InstructionSet::kX86V3) all.push_back(Kernel::step_v3);
+  if (instruction_set() >= InstructionSet::kX86V4) all.push_back(Kernel::step_v4);
+  return all;
+}
+
+// Environments in blocks or one by one, with rows that a step writes.
+struct Batch {
+  const fastrl_environment* table;
+  void* params;
+  std::vector<char> states;
+  std::vector<float> observations;
+  std::vector<double> rewards;
+  std::vector<std::uint8_t> terminated;
+  std::int64_t numbers;
+
+  explicit Batch(const fastrl_environment* form) : table(form) {
+    GivenOptions options(form->id, {});
+    char error[256];
+    params = form->create(&options, error, sizeof(error));
+    fastrl_description description{};
+    form->describe(params, &description);
+    numbers = description.observations[0].shape[0];
+    states.resize((kCount + 15) / 16 * 16 * form->state_size);
+    observations.resize(static_cast<std::size_t>(kCount * numbers), -7.0f);
+    rewards.resize(kCount, -7.0);
+    terminated.resize(kCount, 7);
+  }
+  Batch(const Batch&) = delete;
+  Batch& operator=(const Batch&) = delete;
+  ~Batch() { table->destroy(params); }
+
+  fastrl_step rows() {
+    fastrl_step io{};
+    io.observations.base[0] = reinterpret_cast<char*>(observations.data());
+    io.observations.stride[0] = numbers * 4;
+    io.rewards = rewards.data();
+    io.terminated = terminated.data();
+    return io;
+  }
+
+  void put(std::int64_t i, const void* state) {
+    if (table->put != nullptr) {
+      table->put(states.data(), i, state);
+    } else {
+      std::memcpy(states.data() + i * static_cast<std::int64_t>(table->state_size), state,
+                  table->state_size);
+    }
+  }
+
+  bool equals(const Batch& other) const {
+    return states == other.states && observations == other.observations &&
+           rewards == other.rewards && terminated == other.terminated;
+  }
+};
+
+// States as episodes meet them, and some that have just ended.
+template <typename B>
+void draw_states(RandomStream& random, Batch& batch) {
+  using State = typename B::template State<float>;
+  constexpr std::size_t kFields = sizeof(State) / sizeof(float);
+  for (std::int64_t i = 0; i < kCount; ++i) {
+    float fields[kFields];
+    for (float& field : fields) field = (2.0f * random.uniform() - 1.0f) * 0.3f;
+    if (std::string(B::kId).starts_with("Mountain")) {
+      fields[0] = -0.3f + 3.0f * fields[0];
+      fields[1] *= 0.2f;
+    } else if (std::string(B::kId) != "CartPole-v1") {
+      for (float& field : fields) field *= 10.0f;
+    }
+    batch.put(i, fields);
+  }
+}
+
+struct Actions {
+  std::vector<std::int64_t> whole;
+  std::vector<float> real;
+
+  template <typename B>
+  void draw(RandomStream& random, fastrl_step& io) {
+    whole.resize(kCount);
+    real.resize(kCount);
+    const std::uint32_t n = std::string(B::kId) == "CartPole-v1" ? 2 : 3;
+    for (auto& action : whole) action = random.below(n);
+    for (auto& action : real) action = 5.0f * random.uniform() - 2.5f;
+    const bool is_real = std::is_pointer_v<typename B::Action>;
+    io.actions = is_real ? reinterpret_cast<const char*>(real.data())
+                         : reinterpret_cast<const char*>(whole.data());
+    io.action_stride = is_real ? 4 : 8;
+  }
+};
+
+// Every split of a batch, mask and instruction set gives the bits of one environment at a time.
+template <typename B>
+void check_splits() {
+  RandomStream random = RandomStream::seeded(1, 2);
+  const fastrl_environment* one_by_one = environment<Single<B>>();
+  for (const StepFunction step : step_functions<B>()) {
+    for (int trial = 0; trial < 40; ++trial) {
+      Batch whole(block_environment<B>());
+      draw_states<B>(random, whole);
+      std::vector<std::uint8_t> run(kCount, 1);
+      if (trial % 4 != 0) {
+        for (auto& byte : run) byte = random.below(8) < static_cast<unsigned>(trial % 9) ? 0 : 1;
+      }
+      std::vector<std::int64_t> ids(kCount);
+      for (std::int64_t k = 0; k < kCount; ++k) ids[static_cast<std::size_t>(k)] = k;
+      for (std::size_t k = kCount - 1; k > 0; --k) {
+        std::swap(ids[k], ids[random.below(static_cast<std::uint32_t>(k + 1))]);
+      }
+
+      Batch expected(one_by_one);
+      Batch split(block_environment<B>());
+      split.states = whole.states;
+      std::vector<char> state(one_by_one->state_size);
+      for (std::int64_t i = 0; i < kCount; ++i) {
+        whole.table->get(whole.states.data(), i, state.data());
+        expected.put(i, state.data());
+      }
+      fastrl_step io = whole.rows();
+      Actions actions;
+      actions.draw<B>(random, io);
+      const auto stepped = [&](Batch& batch) {
+        fastrl_step own = batch.rows();
+        own.run = run.data();
+        own.ids = trial % 2 == 0 ? nullptr : ids.data();
+        own.actions = io.actions;
+        own.action_stride = io.action_stride;
+        return own;
+      };
+      const fastrl_step expected_io = stepped(expected);
+      RandomStream unused[kCount];
+      one_by_one->step(expected.params, expected.states.data(), unused, 0, kCount, &expected_io);
+      const fastrl_step whole_io = stepped(whole);
+      step(whole.params, whole.states.data(), nullptr, 0, kCount, &whole_io);
+      const fastrl_step split_io = stepped(split);
+      for (std::int64_t begin = 0; begin < kCount;) {
+        const std::int64_t end = std::min(kCount, begin + 1 + random.below(40));
+        step(split.params, split.states.data(), nullptr, begin, end, &split_io);
+        begin = end;
+      }
+      CHECK(split.equals(whole));
+      CHECK(whole.observations == expected.observations);
+      CHECK(whole.rewards == expected.rewards);
+      CHECK(whole.terminated == expected.terminated);
+      for (std::int64_t i = 0; i < kCount; ++i) {
+        whole.table->get(whole.states.data(), i, state.data());
+        CHECK(std::memcmp(state.data(),
+                          expected.states.data() + i * static_cast<std::int64_t>(state.size()),
+                          state.size()) == 0);
+      }
+
+      Batch observed(block_environment<B>());
+      observed.observations = whole.observations;
+      const fastrl_step observed_io = stepped(observed);
+      whole.table->observe(whole.params, whole.states.data(), 0, kCount, 0, &observed_io);
+      CHECK(observed.observations == whole.observations);
+    }
+  }
+}
+
+// One step from equal states: the float32 form is off by roundings alone.
+template <typename B>
+void check_against_exact(double tolerance, double reward_tolerance) {
+  using ExactState = typename B::ExactState;
+  using State = typename B::template State<float>;
+  constexpr std::size_t kFields = sizeof(State) / sizeof(float);
+  RandomStream random = RandomStream::seeded(3, 4);
+  double worst = 0.0;
+  double worst_reward = 0.0;
+  int ends = 0;
+  for (int trial = 0; trial < 40; ++trial) {
+    Batch fast(block_environment<B>());
+    Batch exact(environment<Exact<B>>());
+    draw_states<B>(random, fast);
+    for (std::int64_t i = 0; i < kCount; ++i) {
+      float fields[kFields];
+      fast.table->get(fast.states.data(), i, fields);
+      ExactState state{};
+      double numbers[kFields];
+      std::copy(fields, fields + kFields, numbers);
+      std::memcpy(&state, numbers, sizeof(numbers));
+      exact.put(i, &state);
+    }
+    const std::vector<std::uint8_t> run(kCount, 1);
+    fastrl_step io = fast.rows();
+    io.run = run.data();
+    Actions actions;
+    actions.draw<B>(random, io);
+    fast.table->step(fast.params, fast.states.data(), nullptr, 0, kCount, &io);
+    fastrl_step exact_io = exact.rows();
+    exact_io.run = run.data();
+    exact_io.actions = io.actions;
+    exact_io.action_stride = io.action_stride;
+    std::vector<NumpyRandom> unused(kCount);
+    exact.table->step(exact.params, exact.states.data(), unused.data(), 0, kCount, &exact_io);
+    for (std::size_t i = 0; i < fast.observations.size(); ++i) {
+      worst = std::max(worst, static_cast<double>(
+                                  std::fabs(fast.observations[i] - exact.observations[i])));
+    }
+    for (std::size_t i = 0; i < kCount; ++i) {
+      if (fast.terminated[i] != exact.terminated[i]) continue;  // a rounding away from the limit
+      worst_reward = std::max(worst_reward, std::fabs(fast.rewards[i] - exact.rewards[i]));
+      ends += fast.terminated[i];
+    }
+    const auto differing = std::inner_product(
+        fast.terminated.begin(), fast.terminated.end(), exact.terminated.begin(), 0,
+        std::plus<>(), [](int a, int b) { return a != b ? 1 : 0; });
+    CHECK(differing <= 1);
+  }
+  if (worst > tolerance) std::fprintf(stderr, "%s: %g\n", B::kId, worst);
+  CHECK(worst <= tolerance);
+  CHECK(worst_reward <= reward_tolerance);
+  CHECK(ends > 0 || std::string(B::kId) == "Pendulum-v1");
+}
+
+template <int W>
+FASTRL_INLINE void trigonometry_of(const float* x, float* to) {
+  using V = WideFloats<W>;
+  for (int i = 0; i < 16; i += W) {
+    const V angle = wide_at<W>(x + i).value;
+    V both_sine, both_cosine, one_sine, one_cosine;
+    sine_cosine(angle, both_sine, both_cosine);
+    sine(angle, one_sine);
+    cosine(angle, one_cosine);
+    V wrapped = angle;
+    wrap_angle(wrapped);
+    wide_at<W>(to + i).value = both_sine;
+    wide_at<W>(to + 16 + i).value = both_cosine;
+    wide_at<W>(to + 32 + i).value = one_sine;
+    wide_at<W>(to + 48 + i).value = one_cosine;
+    wide_at<W>(to + 64 + i).value = wrapped;
+  }
+}
+void trigonometry_portable(const float* x, float* to) { trigonometry_of<4>(x, to); }
+FASTRL_TARGET_V3 void trigonometry_v3(const float* x, float* to) { trigonometry_of<8>(x, to); }
+FASTRL_TARGET_V4 void trigonometry_v4(const float* x, float* to) { trigonometry_of<16>(x, to); }
+
+TEST(trigonometry_is_within_its_bound_and_equal_everywhere) {
+  RandomStream random = RandomStream::seeded(5, 6);
+  double worst = 0.0;
+  double worst_wrap = 0.0;
+  for (int trial = 0; trial < 20000; ++trial) {
+    const float span = trial % 2 == 0 ? 8192.0f : 8.0f;
+    float x[16];
+    for (float& angle : x) angle = (2.0f * random.uniform() - 1.0f) * span;
+    float portable[80];
+    float wide[80];
+    trigonometry_portable(x, portable);
+    if (instruction_set() >= InstructionSet::kX86V3) {
+      trigonometry_v3(x, wide);
+      CHECK(std::equal(portable, portable + 80, wide));
+    }
+    if (instruction_set() >= InstructionSet::kX86V4) {
+      trigonometry_v4(x, wide);
+      CHECK(std::equal(portable, portable + 80, wide));
+    }
+    for (int i = 0; i < 16; ++i) {
+      float s, c;
+      sine_cosine(x[i], s, c);
+      CHECK(s == portable[i] && c == portable[16 + i]);
+      const double angle{x[i]};
+      worst = std::max({worst, std::fabs(portable[i] - std::sin(angle)),
+                        std::fabs(portable[16 + i] - std::cos(angle)),
+                        std::fabs(portable[32 + i] - std::sin(angle)),
+                        std::fabs(portable[48 + i] - std::cos(angle))});
+      const double turn = 2.0 * std::numbers::pi;
+      worst_wrap = std::max(worst_wrap,
+                            std::fabs(std::remainder(double{portable[64 + i]} - angle, turn)));
+      CHECK(std::fabs(portable[64 + i]) < 3.1425f);
+    }
+  }
+  CHECK(worst <= 1.3e-7);
+  CHECK(worst_wrap <= 4e-7);
+}
+
+TEST(cart_pole_is_the_same_however_it_is_split) { check_splits<CartPole>(); }
+TEST(mountain_car_is_the_same_however_it_is_split) { check_splits<MountainCar>(); }
+TEST(mountain_car_continuous_is_the_same_however_it_is_split) {
+  check_splits<MountainCarContinuous>();
+}
+TEST(pendulum_is_the_same_however_it_is_split) { check_splits<Pendulum>(); }
+TEST(acrobot_is_the_same_however_it_is_split) { check_splits<Acrobot>(); }
+
+TEST(fast_steps_of_cart_pole_are_exact_but_for_roundings) {
+  check_against_exact<CartPole>(1e-7, 0.0);
+}
+TEST(fast_steps_of_mountain_car_are_exact_but_for_roundings) {
+  check_against_exact<MountainCar>(1.3e-7, 0.0);
+}
+TEST(fast_steps_of_mountain_car_continuous_are_exact_but_for_roundings) {
+  check_against_exact<MountainCarContinuous>(1.3e-7, 8e-6);
+}
+TEST(fast_steps_of_pendulum_are_exact_but_for_roundings) {
+  check_against_exact<Pendulum>(1.5e-6, 4e-6);
+}
+TEST(fast_steps_of_acrobot_are_exact_but_for_roundings) {
+  check_against_exact<Acrobot>(1e-5, 0.0);
+}
+
+}  // namespace
+}  // namespace fastrl
