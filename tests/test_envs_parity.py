@@ -111,7 +111,7 @@ def test_random_lakes_are_drawn_as_gymnasium_draws_them(size, frozen):
 def test_options_are_gymnasiums(name, options, mode):
     env = fastrl.make_vec(name, 4, autoreset_mode=mode, **options)
     actions = legal_actions() if name == "Taxi-v4" else None
-    check_parity(env, name, steps=300, actions=actions, **options)
+    check_parity(env, name, steps=150, actions=actions, **options)
 
 
 def test_options_as_gymnasium_takes_them_name_one_environment():

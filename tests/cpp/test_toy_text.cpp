@@ -38,22 +38,25 @@ TEST(categorical_takes_the_first_where_rounding_leaves_no_other) {
 
 TEST(lakes_know_their_states) {
   const auto params = parsed<FrozenLake>();
-  for (const std::int64_t player : {std::int64_t{-1}, std::int64_t{16}, INT64_MIN, INT64_MAX}) {
-    CHECK(!FrozenLake::valid(params, {player}, false));
+  for (const FrozenLake::State& state :
+       {FrozenLake::State{-1, 0}, FrozenLake::State{4, 0}, FrozenLake::State{0, -1},
+        FrozenLake::State{0, 4}, FrozenLake::State{INT32_MIN, INT32_MAX}}) {
+    CHECK(!FrozenLake::valid(params, state, false));
   }
-  CHECK(FrozenLake::valid(params, {14}, true));
-  CHECK(!FrozenLake::valid(params, {5}, true) && FrozenLake::valid(params, {5}, false));
-  CHECK(FrozenLake::labels(params, {0}) == 0);
-  CHECK(FrozenLake::labels(params, {15}) == 1);
-  CHECK(FrozenLake::labels(params, {5}) == 2);
+  CHECK(FrozenLake::valid(params, {3, 2}, true));
+  CHECK(!FrozenLake::valid(params, {1, 1}, true) && FrozenLake::valid(params, {1, 1}, false));
+  CHECK(FrozenLake::labels(params, {0, 0}) == 0);
+  CHECK(FrozenLake::labels(params, {3, 3}) == 1);
+  CHECK(FrozenLake::labels(params, {1, 1}) == 2);
   std::string picture(16, '?');
-  FrozenLake::cells(params, {5}, picture.data());
+  FrozenLake::cells(params, {1, 1}, picture.data());
   CHECK(picture == "_____X_O___OO__G");
 }
 
 TEST(lakes_are_set_from_their_pictures) {
   const auto params = parsed<FrozenLake>();
-  CHECK(FrozenLake::parse_level(params, "____\n_O_O\n_P_O\nO__G").player == 9);
+  const FrozenLake::State set = FrozenLake::parse_level(params, "____\n_O_O\n_P_O\nO__G");
+  CHECK(set.row == 2 && set.column == 1);
   for (const char* wrong : {"", "____\n_O_O\n___O\nO__G", "P___\n_O_O\nP__O\nO__G",
                             "____\n_P_O\n___O\nO__G", "P___\n____\n___O\nO__G", "P__"}) {
     bool refused = false;
@@ -68,11 +71,14 @@ TEST(lakes_are_set_from_their_pictures) {
 
 TEST(a_lake_starts_anywhere_it_may) {
   const auto params = parsed<FrozenLake>({{"desc", std::string("FSF\nSFS\nHFG")}});
-  int starts[9]{};
+  int starts[3][3]{};
   NumpyRandom random = NumpyRandom::seeded(0);
-  for (int i = 0; i < 3000; ++i) ++starts[FrozenLake::reset(params, random).player];
-  for (const int start : {1, 3, 5}) CHECK(starts[start] > 900);
-  CHECK(starts[1] + starts[3] + starts[5] == 3000);
+  for (int i = 0; i < 3000; ++i) {
+    const FrozenLake::State state = FrozenLake::reset(params, random);
+    ++starts[state.row][state.column];
+  }
+  CHECK(starts[0][1] > 900 && starts[1][0] > 900 && starts[1][2] > 900);
+  CHECK(starts[0][1] + starts[1][0] + starts[1][2] == 3000);
 }
 
 TEST(cliffs_know_their_states) {

@@ -9,12 +9,14 @@ namespace fastrl {
 // left the whole sum below u.
 template <std::size_t kOutcomes>
 constexpr int categorical(const double (&probabilities)[kOutcomes], double u) {
+  // Counted, not searched for: where chance decides, a branch is guessed wrong.
   double sum = 0.0;
-  for (std::size_t i = 0; i < kOutcomes; ++i) {
-    sum += probabilities[i];
-    if (sum > u) return static_cast<int>(i);
+  int not_above = 0;
+  for (const double probability : probabilities) {
+    sum += probability;
+    not_above += sum <= u ? 1 : 0;
   }
-  return 0;
+  return not_above < static_cast<int>(kOutcomes) ? not_above : 0;
 }
 
 }  // namespace fastrl

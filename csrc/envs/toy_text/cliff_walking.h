@@ -12,7 +12,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 
 #include "core/numpy_random.h"
@@ -30,7 +29,8 @@ struct CliffWalking {
   static constexpr Grid kGrid{4, 12};
   static constexpr int kStart = 36;
   static constexpr int kGoal = 47;
-  static constexpr std::array kMoves = {kUp, kRight, kDown, kLeft};
+  static constexpr int kDown[] = {-1, 0, 1, 0};
+  static constexpr int kRight[] = {0, 1, 0, -1};
 
   struct Params {
     bool slippery;
@@ -70,10 +70,11 @@ struct CliffWalking {
       constexpr double kThirds[] = {1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0};
       const int outcome = categorical(kThirds, u);
       result.probability = kThirds[outcome];
-      action = (action + outcome + 3) % 4;
+      action = (action + outcome + 3) & 3;
     }
-    const int next = kGrid.neighbor(state.player, kMoves[static_cast<std::size_t>(action)]);
-    const int player = next >= 0 ? next : state.player;
+    const int row = std::clamp(kGrid.row(state.player) + kDown[action], 0, kGrid.height - 1);
+    const int column = std::clamp(kGrid.column(state.player) + kRight[action], 0, kGrid.width - 1);
+    const int player = row * kGrid.width + column;
     const bool fell = player > kStart && player < kGoal;
     state = {fell ? kStart : player, fell ? 1 : 0};
     result.reward = fell ? -100.0 : -1.0;

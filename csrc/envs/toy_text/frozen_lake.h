@@ -12,7 +12,7 @@
 // Infos        prob: the probability of what happened
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -35,21 +35,21 @@ struct FrozenLake {
 
   static constexpr const char* kId = "FrozenLake-v1";
   static constexpr std::uint32_t kVersion = 1;
-  static constexpr std::array kMoves = {kLeft, kDown, kRight, kUp};
-
+  static constexpr int kDown[] = {0, 1, 0, -1};
+  static constexpr int kRight[] = {-1, 0, 1, 0};
   struct Params {
     FrozenLakeMap map;
     std::int64_t max_episode_steps;
     double success_rate;
-    double aside_rate;  // to each side
-    double goal_reward;
-    double hole_reward;
-    double ice_reward;
+    double aside_rate;   // to each side
+    double rewards[3];   // at the goal, in a hole, on the ice
+    double start_share;  // of each start in all
     bool slippery;
   };
 
   struct State {
-    std::int64_t player;
+    std::int32_t row;
+    std::int32_t column;
   };
 
   struct Result : StepResult {
@@ -71,13 +71,12 @@ struct FrozenLake {
 
   static State reset(const Params& params, NumpyRandom& random) {
     const double u = random.random();
-    const double share = 1.0 / params.map.num_starts();
     double sum = 0.0;
     for (int cell = 0; cell < params.map.grid.size(); ++cell) {
-      if (params.map.at(cell) == 'S') sum += share;
-      if (sum > u) return {cell};
+      if (params.map.at(cell) == 'S') sum += params.start_share;
+      if (sum > u) return at(params, cell);
     }
-    return {0};
+    return at(params, 0);
   }
 
   static Result step(const Params& params, State& state, NumpyRandom& random, int action) {
@@ -87,23 +86,23 @@ struct FrozenLake {
       const double rates[] = {params.aside_rate, params.success_rate, params.aside_rate};
       const int outcome = categorical(rates, u);
       probability = rates[outcome];
-      action = (action + outcome + 3) % 4;
+      action = (action + outcome + 3) & 3;
     }
-    const int player = static_cast<int>(state.player);
-    const int next = params.map.grid.neighbor(player, kMoves[static_cast<std::size_t>(action)]);
-    if (next >= 0) state.player = next;
-    const char letter = params.map.at(static_cast<int>(state.player));
+    const Grid& grid = params.map.grid;
+    state.row = std::clamp(state.row + kDown[action], 0, grid.height - 1);
+    state.column = std::clamp(state.column + kRight[action], 0, grid.width - 1);
+    const char letter = params.map.at(cell(params, state));
+    const bool at_goal = letter == 'G';
+    const bool in_hole = letter == 'H';
     Result result{};
-    result.reward = letter == 'G'   ? params.goal_reward
-                    : letter == 'H' ? params.hole_reward
-                                    : params.ice_reward;
-    result.terminated = letter == 'G' || letter == 'H';
+    result.reward = params.rewards[at_goal ? 0 : in_hole ? 1 : 2];
+    result.terminated = at_goal || in_hole;
     result.probability = probability;
     return result;
   }
 
-  static void observe(const Params&, const State& state, const Rows& rows) {
-    *rows.at<std::int64_t>(0) = state.player;
+  static void observe(const Params& params, const State& state, const Rows& rows) {
+    *rows.at<std::int64_t>(0) = cell(params, state);
   }
 
   static void inform(const Params&, const State&, const Result* result, const Rows& rows) {
@@ -111,23 +110,26 @@ struct FrozenLake {
   }
 
   static bool valid(const Params& params, const State& state, bool running) {
-    if (state.player < 0 || state.player >= params.map.grid.size()) return false;
-    return !running || !params.map.ends(static_cast<int>(state.player));
+    const Grid& grid = params.map.grid;
+    if (state.row < 0 || state.row >= grid.height) return false;
+    if (state.column < 0 || state.column >= grid.width) return false;
+    return !running || !params.map.ends(cell(params, state));
   }
 
   static std::uint64_t labels(const Params& params, const State& state) {
-    const char letter = params.map.at(static_cast<int>(state.player));
+    const char letter = params.map.at(cell(params, state));
     return (letter == 'G' ? 1u : 0u) | (letter == 'H' ? 2u : 0u);
   }
 
   // P player, _ ice, O hole, G goal, X player in a hole, * player at the goal.
   static void cells(const Params& params, const State& state, char* to) {
-    for (int cell = 0; cell < params.map.grid.size(); ++cell) {
-      const char letter = params.map.at(cell);
-      const bool here = cell == state.player;
-      to[cell] = letter == 'H'   ? (here ? 'X' : 'O')
-                 : letter == 'G' ? (here ? '*' : 'G')
-                                 : (here ? 'P' : '_');
+    const int player = cell(params, state);
+    for (int i = 0; i < params.map.grid.size(); ++i) {
+      const char letter = params.map.at(i);
+      const bool here = i == player;
+      to[i] = letter == 'H'   ? (here ? 'X' : 'O')
+              : letter == 'G' ? (here ? '*' : 'G')
+                              : (here ? 'P' : '_');
     }
   }
 
@@ -137,8 +139,9 @@ struct FrozenLake {
     for (const char letter : text) {
       if (letter != '\n') letters += letter;
     }
-    const State state{static_cast<std::int64_t>(letters.find('P'))};
-    if (std::ssize(letters) == params.map.grid.size() && valid(params, state, true)) {
+    const std::size_t player = letters.find('P');
+    if (std::ssize(letters) == params.map.grid.size() && player != std::string::npos) {
+      const State state = at(params, static_cast<int>(player));
       std::string picture(letters.size(), ' ');
       cells(params, state, picture.data());
       if (picture == letters) return state;
@@ -150,6 +153,7 @@ struct FrozenLake {
   static Params parse(Options& options, const char* map_name, std::int64_t max_episode_steps) {
     Params params{};
     params.map = parse_frozen_lake_map(options, map_name);
+    params.start_share = 1.0 / params.map.num_starts();
     params.max_episode_steps = max_episode_steps;
     params.slippery = options.boolean("is_slippery", true);
     params.success_rate = options.number("success_rate", 1.0 / 3.0, 0.0, 1.0);
@@ -160,6 +164,14 @@ struct FrozenLake {
   }
 
  private:
+  static int cell(const Params& params, const State& state) {
+    return state.row * params.map.grid.width + state.column;
+  }
+
+  static State at(const Params& params, int cell) {
+    return {params.map.grid.row(cell), params.map.grid.column(cell)};
+  }
+
   static void parse_rewards(Options& options, Params& params) {
     const std::string_view text = options.text("reward_schedule", "1.0, 0.0, 0.0");
     const char* next = text.data();
@@ -170,11 +182,11 @@ struct FrozenLake {
       return found;
     };
     bool good = true;
-    for (double* reward : {&params.goal_reward, &params.hole_reward, &params.ice_reward}) {
-      if (reward != &params.goal_reward) good = good && skip(',');
+    for (double& reward : params.rewards) {
+      if (&reward != params.rewards) good = good && skip(',');
       while (skip(' ')) continue;
-      const auto read = std::from_chars(next, end, *reward);
-      good = good && read.ec == std::errc() && std::isfinite(*reward);
+      const auto read = std::from_chars(next, end, reward);
+      good = good && read.ec == std::errc() && std::isfinite(reward);
       next = read.ptr;
     }
     if (!good || next != end) {
