@@ -123,7 +123,7 @@ struct Bandit {
   // Box and Muller's method.
   static double normal(RandomStream& random) {
     const double u = 1.0 - double{random.uniform()};  // never 0
-    const double v = double{random.uniform()};
+    const auto v = double{random.uniform()};
     return std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v);
   }
 };

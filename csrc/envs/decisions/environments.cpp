@@ -6,8 +6,8 @@
 namespace fastrl {
 
 std::span<const RegisteredEnvironment> decisions() {
-  static const RegisteredEnvironment kAll[] = {{environment<Bandit>()}, {environment<TSP>()}};
-  return kAll;
+  static const RegisteredEnvironment all[] = {{environment<Bandit>()}, {environment<TSP>()}};
+  return all;
 }
 
 }  // namespace fastrl

@@ -6,9 +6,9 @@
 namespace fastrl {
 
 std::span<const RegisteredEnvironment> goals() {
-  static const RegisteredEnvironment kAll[] = {{environment<BitFlip>()},
+  static const RegisteredEnvironment all[] = {{environment<BitFlip>()},
                                                {environment<PointReach>()}};
-  return kAll;
+  return all;
 }
 
 }  // namespace fastrl

@@ -37,7 +37,7 @@ inline int draw_start(const Grid& grid, Start start, RandomStream& level) {
 inline int draw_other(const Grid& grid, RandomStream& level, std::initializer_list<int> taken) {
   while (true) {
     const auto cell = static_cast<int>(level.below(static_cast<std::uint32_t>(grid.size())));
-    if (std::find(taken.begin(), taken.end(), cell) == taken.end()) return cell;
+    if (std::ranges::find(taken, cell) == taken.end()) return cell;
   }
 }
 

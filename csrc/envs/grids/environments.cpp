@@ -7,9 +7,9 @@
 namespace fastrl {
 
 std::span<const RegisteredEnvironment> grids() {
-  static const RegisteredEnvironment kAll[] = {
+  static const RegisteredEnvironment all[] = {
       {environment<DarkKeyToDoor>()}, {environment<DarkRoom>()}, {environment<Maze>()}};
-  return kAll;
+  return all;
 }
 
 }  // namespace fastrl

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdlib>
 
 #include "core/check.h"
@@ -158,11 +159,12 @@ CellRows before_move(const CellRows& to, Direction direction, const CellRows& op
 }
 
 void observe_all(const Grid& grid, const Maze::State& state, std::uint8_t* image) {
-  std::fill_n(image, 3 * grid.size(), std::uint8_t{0});
-  for (int row = 0; row < grid.height; ++row) {
-    std::uint8_t* to = image + 3 * row * grid.width;
+  const std::ptrdiff_t stride = std::ptrdiff_t{3} * grid.width;
+  std::fill_n(image, stride * grid.height, std::uint8_t{0});
+  std::uint8_t* to = image;
+  for (int row = 0; row < grid.height; ++row, to += stride) {
     for (std::uint32_t walls = state.walls.word(row); walls != 0; walls &= walls - 1) {
-      to[3 * std::countr_zero(walls)] = 1;
+      to[std::ptrdiff_t{3} * std::countr_zero(walls)] = 1;
     }
   }
   image[3 * state.goal + 1] = 1;
