@@ -217,7 +217,10 @@ struct NumpyRandom {
 
   FASTRL_HOST_DEVICE constexpr void advance() {
     constexpr unsigned_128 kMultiplier = joined(0x2360ED051FC65DA4u, 0x4385DF649FCCF645u);
-    set_state(joined(state_high, state_low) * kMultiplier + joined(increment_high, increment_low));
+    // Of a seed the increment is odd. Bytes from outside may be anything, and an even one has short
+    // periods, in which a draw that rejects numbers never ends.
+    set_state(joined(state_high, state_low) * kMultiplier +
+              joined(increment_high, increment_low | 1));
   }
 
   FASTRL_HOST_DEVICE constexpr std::uint32_t below_u32(std::uint32_t n) {

@@ -104,5 +104,14 @@ TEST(numpy_random_forks_depend_on_all_they_are_given) {
   CHECK(NumpyRandom::fork_of(copied, later, 0) != NumpyRandom::fork_of(copied, half_later, 0));
 }
 
+TEST(numpy_random_of_any_bytes_ends_its_draws) {
+  NumpyRandom random;
+  random.increment_low = 0;
+  for (int i = 0; i < 100; ++i) {
+    CHECK(random.below(13) < 13);
+    CHECK(random.below((1ull << 40) - 1) < (1ull << 40) - 1);
+  }
+}
+
 }  // namespace
 }  // namespace fastrl
