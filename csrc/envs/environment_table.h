@@ -18,7 +18,7 @@
 #define FASTRL_ABI_VERSION 1
 #define FASTRL_CAPSULE_NAME "fastrl.environment"
 
-#define FASTRL_MAX_FIELDS 8
+#define FASTRL_MAX_FIELDS 12
 #define FASTRL_MAX_BOUNDS 16
 #define FASTRL_MAX_LABELS 32
 #define FASTRL_NAME_SIZE 32

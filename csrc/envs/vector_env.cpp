@@ -74,11 +74,15 @@ VectorEnv::VectorEnv(const fastrl_environment& table, const char* precision,
       owner_(std::move(owner)),
       options_(options),
       params_(nullptr, ParamsDeleter{table.destroy}) {
+  base_options_ = environment_options;
   GivenOptions reader(table.id, std::move(environment_options));
   params_.reset(make_params(table_, reader));
   reader.finish();
   table_.describe(params_.get(), &description_);
   if (options_.max_episode_steps == 0) options_.max_episode_steps = description_.max_episode_steps;
+  if (options_.wrappers.any()) {
+    wrappers_ = std::make_unique<Wrappers>(table_, options_.wrappers, base_options_, description_);
+  }
   for (std::int32_t i = 0; i < description_.num_observations; ++i) {
     observation_sizes_[at(i)] = row_size(description_.observations[i]);
   }
@@ -88,7 +92,12 @@ VectorEnv::VectorEnv(const fastrl_environment& table, const char* precision,
   action_size_ = row_size(description_.action);
   grain_ = table_.lanes > 1 ? kLaneGrain : description_.is_text != 0 ? kTextGrain : kGrain;
   name_actions();
-  make_kind(precision, reader);
+  options_line_ = reader.canonical();
+  if (*precision != '\0') {
+    options_line_ =
+        concat("precision=", precision, options_line_.empty() ? "" : ", ", options_line_);
+  }
+  make_kind();
   allocate();
   prepare_levels();
 }
@@ -102,11 +111,13 @@ void VectorEnv::name_actions() {
   }
 }
 
-void VectorEnv::make_kind(const char* precision, const GivenOptions& options) {
+void VectorEnv::make_kind() {
   slot_size_ = sizeof(SlotHeader) + table_.random_size + table_.state_size;
-  std::string line = options.canonical();
-  if (*precision != '\0') {
-    line = concat("precision=", precision, line.empty() ? "" : ", ", line);
+  std::string line = options_line_;
+  if (wrappers_) {
+    slot_size_ += wrappers_->record_size();
+    const std::string wrapped = wrappers_->canonical();
+    line += concat(line.empty() || wrapped.empty() ? "" : ", ", wrapped);
   }
   const std::uint64_t layout = mix64(
       slot_size_ ^ mix64(table_.state_size ^
@@ -128,6 +139,12 @@ void VectorEnv::allocate() {
   returns_.resize(n);
   elapsed_.resize(n);
   phases_.resize(n, Phase::kUnset);
+  level_indices_.resize(n, -1);
+  if (wrappers_) {
+    records_.resize(n * wrappers_->record_size());
+    moving_.resize(n);
+    reward_sums_.resize(n);
+  }
   num_unset_ = num_envs();
   history_.resize(n * at(options_.history) * slot_size_);
   history_ends_.resize(n);
@@ -158,42 +175,54 @@ void VectorEnv::seed_each(std::span<const std::uint64_t> seeds, std::span<const 
 }
 
 void VectorEnv::prepare_levels() {
-  if (options_.num_levels == 0 || options_.num_levels > kMaxKeptLevels) return;
+  const bool kept = options_.num_levels > 0 && options_.num_levels <= kMaxKeptLevels;
+  if (!kept || num_contexts() > 0) return;
   Bytes levels(at(options_.num_levels) * table_.state_size);
   parallel(options_.num_levels, 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = begin; i < end; ++i) {
       std::byte* level = levels.data() + at(i) * table_.state_size;
-      std::memcpy(level, fixed_level(i, level), table_.state_size);
+      fixed_level(i, params_.get(), level);
     }
   });
   levels_ = std::move(levels);
 }
 
-const std::byte* VectorEnv::fixed_level(std::int64_t index, std::byte* scratch) const {
+const std::byte* VectorEnv::fixed_level(std::int64_t index, const void* params,
+                                        std::byte* scratch) const {
   if (!levels_.empty()) return levels_.data() + at(index) * table_.state_size;
   Bytes stream(table_.random_size);
   table_.seed_level(stream.data(), options_.level_seed, static_cast<std::uint64_t>(index), 0);
-  table_.reset(params_.get(), stream.data(), nullptr, scratch);
+  table_.reset(params, stream.data(), nullptr, scratch);
   return scratch;
 }
 
-// The state that the next episode of environment i begins with.
-void VectorEnv::make_state(std::int64_t i, const double* reset_options, std::byte* state) {
+// The state that the next episode of environment i begins with; its context has been set.
+void VectorEnv::make_state(std::int64_t i, const ResetChoices& choices, std::byte* state) {
   const LevelSource& source = sources_[at(i)];
+  const std::int64_t chosen = choices.levels != nullptr ? choices.levels[i] : -1;
+  level_indices_[at(i)] = -1;
+  if (num_given_levels_ > 0) {
+    const std::int64_t index = chosen >= 0 ? chosen : given_choice_.draw(source.stream());
+    level_indices_[at(i)] = index;
+    std::memcpy(state, given_levels_.data() + at(index) * table_.state_size, table_.state_size);
+    return;
+  }
   if (options_.num_levels > 0) {
-    auto stream = RandomStream::of_level(source.seed, source.group, source.num_resets);
-    const auto index = stream.below(static_cast<std::uint32_t>(options_.num_levels));
-    const std::byte* level = fixed_level(index, state);
+    auto stream = source.stream();
+    const auto n = static_cast<std::uint32_t>(options_.num_levels);
+    const std::int64_t index = chosen >= 0 ? chosen : stream.below(n);
+    level_indices_[at(i)] = index;
+    const std::byte* level = fixed_level(index, params(i), state);
     if (level != state) std::memcpy(state, level, table_.state_size);
     return;
   }
   if (table_.numpy_random != 0 && options_.group_size == 1) {
-    table_.reset(params_.get(), random(i), reset_options, state);
+    table_.reset(params(i), random(i), choices.options, state);
     return;
   }
   alignas(64) std::array<std::byte, 256> stream;
   table_.seed_level(stream.data(), source.seed, source.group, source.num_resets);
-  table_.reset(params_.get(), stream.data(), reset_options, state);
+  table_.reset(params(i), stream.data(), choices.options, state);
 }
 
 // --- Checks ------------------------------------------------------------------------------------

@@ -20,7 +20,9 @@
 #include "core/thread_pool.h"
 #include "envs/environment.h"
 #include "envs/environment_table.h"
+#include "envs/levels.h"
 #include "envs/snapshot.h"
+#include "envs/wrappers.h"
 
 namespace fastrl {
 
@@ -42,6 +44,14 @@ struct VectorOptions {
   double invalid_penalty = 0.0;  // taken from the reward of a malformed action
   std::int64_t num_threads = 0;  // at most; 0: all of the pool
   std::int64_t history = 0;      // steps that can be rewound
+  WrapperOptions wrappers;
+};
+
+// What a reset is told beside where: all of it may be left out.
+struct ResetChoices {
+  const double* options = nullptr;         // as in fastrl_description
+  const std::int64_t* levels = nullptr;    // by environment; -1: drawn
+  const std::int64_t* contexts = nullptr;  // by environment; -1: drawn
 };
 
 // Where a step writes, by place. `stepped` is 0 where an environment was reset or left alone, and
@@ -99,9 +109,8 @@ class VectorEnv {
   void seed_each(std::span<const std::uint64_t> seeds, std::span<const bool> mask);
 
   // Starts new episodes where `mask` is set (everywhere if empty); writes all observations, and
-  // `informed` and infos of what was reset. `reset_options` as in fastrl_description, or empty.
-  void reset(std::span<const bool> mask, std::span<const double> reset_options,
-             const Outputs& outputs);
+  // `informed` and infos of what was reset.
+  void reset(std::span<const bool> mask, const ResetChoices& choices, const Outputs& outputs);
 
   // One step where `active` is set (everywhere if empty). Everything is checked before the first
   // write. Returns how many environments ended and were reset at once (same-step mode).
@@ -149,6 +158,19 @@ class VectorEnv {
   void solve(const Snapshot& snapshot, Solution* solutions) const;
   void episodes(std::int32_t* elapsed_steps, double* episode_returns) const;
 
+  // Levels from outside, which later episodes begin with; drawn by weights, or evenly without
+  // them. Without levels the environment makes its own again. Adds the info "level" for good.
+  void set_levels(const Snapshot* levels, std::span<const double> weights);
+  std::int64_t num_levels() const;  // that a reset can choose from; 0: none
+  // `n` levels of the environment's own; does not touch the batch.
+  Snapshot make_levels(std::int64_t n, std::uint64_t seed) const;
+  Snapshot parse_levels(std::span<const std::string> texts) const;
+  // All environments must be reset then.
+  void set_contexts(ContextOptions options);
+  std::int64_t num_contexts() const {
+    return wrappers_ && wrappers_->contexts() ? wrappers_->contexts()->count() : 0;
+  }
+
   // The action that a text names, written as a row of the action space; false if it names none.
   bool parse_action(std::string_view text, void* row) const;
   bool parse_action_tokens(std::span<const std::int32_t> tokens, void* row) const;
@@ -156,24 +178,17 @@ class VectorEnv {
                     double* rewards) const;
 
  private:
-  // The level is a function of these.
-  struct LevelSource {
-    std::uint64_t seed = 0;
-    std::uint64_t group = 0;
-    std::uint64_t num_resets = 0;
-
-    friend bool operator==(const LevelSource&, const LevelSource&) = default;
-  };
-
-  // How one environment lies in a snapshot: this, the random stream, the state.
+  // How one environment lies in a snapshot: this, the random stream, the state, the wrappers'
+  // bytes.
   struct SlotHeader {
     LevelSource source;
     double episode_return;
+    std::int64_t level;
     std::int32_t elapsed_steps;
     std::uint32_t phase;
   };
   // Raise when the meaning of a slot changes: old snapshots are refused then.
-  static constexpr std::uint64_t kSlotVersion = 2;
+  static constexpr std::uint64_t kSlotVersion = 3;
 
   struct ParamsDeleter {
     void (*destroy)(void*);
@@ -187,7 +202,7 @@ class VectorEnv {
 
   // Construction.
   void describe(GivenOptions& options);
-  void make_kind(const char* precision, const GivenOptions& options);
+  void make_kind();
   void allocate();
   void prepare_levels();
   void name_actions();
@@ -208,6 +223,10 @@ class VectorEnv {
   void check_kind(const char* function, const Snapshot& snapshot) const;
   void check_states(const char* function, const Snapshot& snapshot) const;
   bool is_sound(const std::byte* slot) const;
+  const std::byte* state_in(const std::byte* slot) const {
+    return slot + sizeof(SlotHeader) + table_.random_size;
+  }
+  const void* params_in(const std::byte* slot) const;
   void check_actions(const char* function, std::span<const std::int64_t> ids, const void* actions,
                      std::span<const bool> active) const;
   [[noreturn]] void fail_action(const char* function, std::span<const std::int64_t> ids,
@@ -223,14 +242,50 @@ class VectorEnv {
   void read_slot(std::int64_t i, std::byte* slot) const;
   void write_slot(std::int64_t i, const std::byte* slot, RngMode rng);
 
+  struct StepPlan;
+
   // Episodes.
-  const std::byte* fixed_level(std::int64_t index, std::byte* scratch) const;
-  void make_state(std::int64_t i, const double* reset_options, std::byte* state);
-  void begin_episode(std::int64_t i, const double* reset_options);
+  const std::byte* fixed_level(std::int64_t index, const void* params, std::byte* scratch) const;
+  void make_state(std::int64_t i, const ResetChoices& choices, std::byte* state);
+  void begin_episode(std::int64_t i, const ResetChoices& choices);
+  void share_episode(std::int64_t i, std::int64_t origin);
+  void start(std::int64_t i);
+
+  // Wrappers (vector_env_wrappers.cpp).
+  const void* params(std::int64_t i) const {
+    return num_contexts() == 0 ? params_.get() : wrappers_->contexts()->params(context(i));
+  }
+  // Whether infos or ends of episodes are more than the environment's own.
+  bool wraps() const { return wrappers_ != nullptr || level_info_ >= 0; }
+  std::int64_t context(std::int64_t i) const { return wrappers_->context(record(i)); }
+  std::byte* record(std::int64_t i) { return records_.data() + at(i) * wrappers_->record_size(); }
+  const std::byte* record(std::int64_t i) const {
+    return records_.data() + at(i) * wrappers_->record_size();
+  }
+  template <typename Call>
+  void each_context(const std::int64_t* ids, const std::uint8_t* run, std::int64_t begin,
+                    std::int64_t end, Call&& call) const;
+  void show(fastrl_step rows, std::int64_t begin, std::int64_t end, bool at_reset) const;
+  void inform(const Outputs& out, std::int64_t k, std::int64_t i) const;
+  void narrow(fastrl_step& rows, std::int64_t begin, std::int64_t end) const;
+  void widen(const fastrl_step& rows, const fastrl_rows& outer, const std::uint8_t* shown,
+             std::int64_t begin, std::int64_t end) const;
+  std::uint64_t step_labels_of(const StepPlan& plan, std::int64_t k) const;
+  bool judge(const StepPlan& plan, std::int64_t k);
+  void step_wrapped(const StepPlan& plan, fastrl_step step, std::int64_t begin, std::int64_t end);
+  bool end_wrapped(const StepPlan& plan, std::int64_t begin, std::int64_t end);
+  bool end_attempt(const StepPlan& plan, std::int64_t k, bool ended, bool over);
+  const Contexts* contexts() const {
+    return num_contexts() > 0 ? &*wrappers_->contexts() : nullptr;
+  }
+  void check_level(const char* function, const Contexts* contexts, const std::byte* state,
+                   std::int64_t index) const;
+  void begin_slot(std::byte* slot, const LevelSource& source, std::int64_t context,
+                  const std::byte* state) const;
+  void begin_record(std::int64_t i);
 
   // Steps.
   fastrl_step io(const std::int64_t* ids, const std::uint8_t* run, const Outputs& outputs) const;
-  struct StepPlan;
   std::int64_t step_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end);
   void begin_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end);
   std::int64_t end_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end);
@@ -265,6 +320,21 @@ class VectorEnv {
   std::vector<Phase> phases_;
   std::int64_t num_unset_ = 0;
   Bytes levels_;  // the fixed levels, if they are few
+
+  // Levels from outside, and the place of each environment's own among them (or -1).
+  Bytes given_levels_;
+  std::int64_t num_given_levels_ = 0;
+  WeightedChoice given_choice_;
+  std::vector<std::int64_t> level_indices_;
+  std::int32_t level_info_ = -1;  // its position in description.infos
+
+  OptionValues base_options_;
+  std::string options_line_;            // the environment's own, canonical
+  std::unique_ptr<Wrappers> wrappers_;  // none: all are off
+  Bytes records_;                       // their bytes of each environment
+  // Scratch of wrapped steps, by place.
+  std::vector<std::uint8_t> moving_;
+  std::vector<double> reward_sums_;
 
   // The last `history` slots of each environment, as rings.
   Bytes history_;

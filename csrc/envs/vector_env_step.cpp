@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/check.h"
+#include "envs/step_plan.h"
 #include "envs/vector_env.h"
 
 namespace fastrl {
@@ -22,18 +23,6 @@ std::string listed(const Field& action) {
 }
 
 }  // namespace
-
-// What all chunks of a step share.
-struct VectorEnv::StepPlan {
-  const std::int64_t* ids;
-  std::span<const bool> active;
-  const char* actions;
-  Outputs out;
-  const double* reset_options = nullptr;
-  bool defers_resets = false;
-
-  std::int64_t id(std::int64_t k) const { return ids != nullptr ? ids[k] : k; }
-};
 
 // --- Checks ------------------------------------------------------------------------------------
 
@@ -303,6 +292,7 @@ std::int64_t VectorEnv::end_chunk(const StepPlan& plan, std::int64_t begin, std:
   }
   for (auto k = begin; k < end; ++k) stepped[k] = run[k];
   for (auto k = begin; k < end; ++k) informed[k] = run[k] | pending[k];
+  if (wraps() && end_wrapped(plan, begin, end)) any_ended = 1;
   if (any_ended == 0 || options_.autoreset_mode != AutoresetMode::kSameStep) return 0;
   std::int64_t count = 0;
   for (auto k = begin; k < end; ++k) {
@@ -314,18 +304,37 @@ std::int64_t VectorEnv::end_chunk(const StepPlan& plan, std::int64_t begin, std:
   return count;
 }
 
-void VectorEnv::begin_episode(std::int64_t i, const double* reset_options) {
+void VectorEnv::begin_episode(std::int64_t i, const ResetChoices& choices) {
+  if (num_contexts() > 0) {
+    const std::int64_t chosen = choices.contexts != nullptr ? choices.contexts[i] : -1;
+    const std::int64_t drawn = chosen >= 0 ? chosen : wrappers_->contexts()->draw(sources_[at(i)]);
+    wrappers_->set_context(record(i), drawn);
+  }
   if (table_.lanes == 1) {
-    make_state(i, reset_options, states_.data() + at(i) * table_.state_size);
+    make_state(i, choices, states_.data() + at(i) * table_.state_size);
   } else {
     alignas(64) std::array<std::byte, 1024> state;
-    make_state(i, reset_options, state.data());
+    make_state(i, choices, state.data());
     put_state(i, state.data());
   }
+  start(i);
+}
+
+// A copy of the episode that `origin` has just begun.
+void VectorEnv::share_episode(std::int64_t i, std::int64_t origin) {
+  std::memcpy(states_.data() + at(i) * table_.state_size,
+              states_.data() + at(origin) * table_.state_size, table_.state_size);
+  level_indices_[at(i)] = level_indices_[at(origin)];
+  if (num_contexts() > 0) wrappers_->set_context(record(i), context(origin));
+  start(i);
+}
+
+void VectorEnv::start(std::int64_t i) {
   ++sources_[at(i)].num_resets;
   elapsed_[at(i)] = 0;
   returns_[at(i)] = 0.0;
   phases_[at(i)] = Phase::kRunning;
+  if (wrappers_) begin_record(i);
 }
 
 // Begins an episode wherever `pending` is set, unless that waits for the whole batch, and writes
@@ -340,11 +349,11 @@ void VectorEnv::reset_pending(const StepPlan& plan, std::int64_t begin, std::int
   if (any_pending && !plan.defers_resets) {
     for (auto k = begin; k < end; ++k) {
       if (pending_[at(k)] == 0) continue;
-      begin_episode(plan.id(k), plan.reset_options);
+      begin_episode(plan.id(k), plan.choices);
       blank_row(plan.out, k);
+      if (wraps()) inform(plan.out, k, plan.id(k));
     }
-    const fastrl_step rows = io(plan.ids, pending_.data(), plan.out);
-    table_.observe(params_.get(), states_.data(), begin, end, 1, &rows);
+    show(io(plan.ids, pending_.data(), plan.out), begin, end, true);
   }
   if (!any_resting) return;
   // From here on `run` says who is shown as it stands.
@@ -361,15 +370,18 @@ void VectorEnv::reset_pending(const StepPlan& plan, std::int64_t begin, std::int
     }
     if (plan.out.observation_lengths != nullptr) plan.out.observation_lengths[k] = 0;
   }
-  const fastrl_step rows = io(plan.ids, run_.data(), plan.out);
-  table_.observe(params_.get(), states_.data(), begin, end, 0, &rows);
+  show(io(plan.ids, run_.data(), plan.out), begin, end, false);
 }
 
 std::int64_t VectorEnv::step_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end) {
   begin_chunk(plan, begin, end);
   fastrl_step step = io(plan.ids, run_.data(), plan.out);
   step.actions = plan.actions;
-  table_.step(params_.get(), states_.data(), randoms_.data(), begin, end, &step);
+  if (wrappers_) {
+    step_wrapped(plan, step, begin, end);
+  } else {
+    table_.step(params_.get(), states_.data(), randoms_.data(), begin, end, &step);
+  }
   const std::int64_t num_ended = end_chunk(plan, begin, end);
   reset_pending(plan, begin, end);
   return num_ended;
@@ -389,7 +401,8 @@ void VectorEnv::begin_heavy_episodes(const StepPlan& plan, std::int64_t n) {
   for (std::size_t j = 0; j < to_reset_.size(); ++j) {
     const bool shares =
         j > 0 && options_.group_size > 1 &&
-        sources_[at(plan.id(to_reset_[j]))] == sources_[at(plan.id(to_reset_[j - 1]))];
+        sources_[at(plan.id(to_reset_[j]))] == sources_[at(plan.id(to_reset_[j - 1]))] &&
+        !plan.chooses();
     if (!shares) leaders_.push_back(j);
   }
   const auto num_leaders = static_cast<std::int64_t>(leaders_.size());
@@ -399,24 +412,18 @@ void VectorEnv::begin_heavy_episodes(const StepPlan& plan, std::int64_t n) {
       const std::size_t first = leaders_[at(leader)];
       const std::size_t last = leaders_[at(leader) + 1];
       const std::int64_t origin = plan.id(to_reset_[first]);
-      begin_episode(origin, plan.reset_options);
-      blank_row(plan.out, to_reset_[first]);
+      begin_episode(origin, plan.choices);
       for (std::size_t j = first + 1; j < last; ++j) {
-        const std::int64_t i = plan.id(to_reset_[j]);
-        std::memcpy(states_.data() + at(i) * table_.state_size,
-                    states_.data() + at(origin) * table_.state_size, table_.state_size);
-        ++sources_[at(i)].num_resets;
-        elapsed_[at(i)] = 0;
-        returns_[at(i)] = 0.0;
-        phases_[at(i)] = Phase::kRunning;
+        share_episode(plan.id(to_reset_[j]), origin);
+      }
+      for (std::size_t j = first; j < last; ++j) {
         blank_row(plan.out, to_reset_[j]);
+        if (wraps()) inform(plan.out, to_reset_[j], plan.id(to_reset_[j]));
       }
     }
   });
   const fastrl_step rows = io(plan.ids, pending_.data(), plan.out);
-  parallel(n, grain_, [&](std::int64_t begin, std::int64_t end) {
-    table_.observe(params_.get(), states_.data(), begin, end, 1, &rows);
-  });
+  parallel(n, grain_, [&](std::int64_t begin, std::int64_t end) { show(rows, begin, end, true); });
 }
 
 std::int64_t VectorEnv::run_step(StepPlan plan, std::int64_t n) {
@@ -449,13 +456,13 @@ std::int64_t VectorEnv::step_some(std::span<const std::int64_t> ids, const void*
                   static_cast<std::int64_t>(ids.size()));
 }
 
-void VectorEnv::reset(std::span<const bool> mask, std::span<const double> reset_options,
+void VectorEnv::reset(std::span<const bool> mask, const ResetChoices& choices,
                       const Outputs& outputs) {
   const StepPlan plan{.ids = nullptr,
                       .active = {},
                       .actions = nullptr,
                       .out = outputs,
-                      .reset_options = reset_options.empty() ? nullptr : reset_options.data(),
+                      .choices = choices,
                       .defers_resets = description_.heavy_reset != 0 && table_.lanes == 1};
   for (std::int64_t i = 0; i < num_envs(); ++i) {
     run_[at(i)] = 0;
@@ -527,9 +534,7 @@ void VectorEnv::observe(std::span<const std::int64_t> ids, const Outputs& output
   const auto n = static_cast<std::int64_t>(ids.size());
   const std::vector<std::uint8_t> all(ids.size(), 1);
   const fastrl_step rows = io(ids.data(), all.data(), outputs);
-  parallel(n, grain_, [&](std::int64_t begin, std::int64_t end) {
-    table_.observe(params_.get(), states_.data(), begin, end, 0, &rows);
-  });
+  parallel(n, grain_, [&](std::int64_t begin, std::int64_t end) { show(rows, begin, end, false); });
 }
 
 void VectorEnv::render(std::span<const std::int64_t> ids, std::int32_t* tokens,
@@ -541,7 +546,7 @@ void VectorEnv::render(std::span<const std::int64_t> ids, std::int32_t* tokens,
   for (std::size_t k = 0; k < ids.size(); ++k) {
     std::int32_t* row = tokens + static_cast<std::int64_t>(k) * width;
     get_state(ids[k], state.data());
-    lengths[k] = table_.render(params_.get(), state.data(), elapsed_[at(ids[k])], row);
+    lengths[k] = table_.render(params(ids[k]), state.data(), elapsed_[at(ids[k])], row);
     std::fill(row + lengths[k], row + width, static_cast<std::int32_t>(kPadToken));
   }
 }
@@ -554,7 +559,7 @@ void VectorEnv::cells(std::span<const std::int64_t> ids, char* cells) const {
       std::int64_t{description_.grid_height} * std::int64_t{description_.grid_width};
   for (std::size_t k = 0; k < ids.size(); ++k) {
     get_state(ids[k], state.data());
-    table_.cells(params_.get(), state.data(), cells + static_cast<std::int64_t>(k) * size);
+    table_.cells(params(ids[k]), state.data(), cells + static_cast<std::int64_t>(k) * size);
   }
 }
 

@@ -33,11 +33,14 @@ void VectorEnv::put_state(std::int64_t i, const std::byte* state) {
 void VectorEnv::read_slot(std::int64_t i, std::byte* slot) const {
   const SlotHeader header{.source = sources_[at(i)],
                           .episode_return = returns_[at(i)],
+                          .level = level_indices_[at(i)],
                           .elapsed_steps = elapsed_[at(i)],
                           .phase = static_cast<std::uint32_t>(phases_[at(i)])};
   std::memcpy(slot, &header, sizeof(header));
   std::memcpy(slot + sizeof(header), random(i), table_.random_size);
-  get_state(i, slot + sizeof(header) + table_.random_size);
+  std::byte* state = slot + sizeof(header) + table_.random_size;
+  get_state(i, state);
+  if (wrappers_) std::memcpy(state + table_.state_size, record(i), wrappers_->record_size());
 }
 
 // The environment's sequence of levels stays unless all is restored.
@@ -48,6 +51,7 @@ void VectorEnv::write_slot(std::int64_t i, const std::byte* slot, RngMode rng) {
   returns_[at(i)] = header.episode_return;
   elapsed_[at(i)] = header.elapsed_steps;
   phases_[at(i)] = static_cast<Phase>(header.phase);
+  level_indices_[at(i)] = header.level;
   if (rng == RngMode::kRestore) {
     sources_[at(i)] = header.source;
     std::memcpy(random(i), stream, table_.random_size);
@@ -57,7 +61,17 @@ void VectorEnv::write_slot(std::int64_t i, const std::byte* slot, RngMode rng) {
     table_.fork(forked.data(), random(i), static_cast<std::uint64_t>(i));
     std::memcpy(random(i), forked.data(), table_.random_size);
   }
-  put_state(i, stream + table_.random_size);
+  const std::byte* state = state_in(slot);
+  put_state(i, state);
+  if (wrappers_) std::memcpy(record(i), state + table_.state_size, wrappers_->record_size());
+}
+
+// With which its state is to be read.
+const void* VectorEnv::params_in(const std::byte* slot) const {
+  if (num_contexts() == 0) return params_.get();
+  std::int64_t context;  // the first number of a record
+  std::memcpy(&context, state_in(slot) + table_.state_size, sizeof(context));
+  return wrappers_->contexts()->params(context);
 }
 
 // May bytes from outside be used as a slot? A right checksum does not say what they hold.
@@ -67,10 +81,19 @@ bool VectorEnv::is_sound(const std::byte* slot) const {
   if (header.phase > static_cast<std::uint32_t>(Phase::kEnded)) return false;
   if (header.elapsed_steps < 0) return false;
   if (header.elapsed_steps == std::numeric_limits<std::int32_t>::max()) return false;
+  if (header.level < -1) return false;
   const auto phase = static_cast<Phase>(header.phase);
+  const std::byte* first = state_in(slot);
+  const Bytes state(first, first + table_.state_size);
+  const Bytes record(first + table_.state_size, slot + slot_size_);
+  if (wrappers_ && !wrappers_->valid(record.data())) return false;
   if (phase == Phase::kUnset || table_.valid == nullptr) return true;
-  Bytes state(slot + sizeof(header) + table_.random_size, slot + slot_size_);
-  return table_.valid(params_.get(), state.data(), phase == Phase::kRunning) != 0;
+  const void* params = params_in(slot);
+  if (table_.valid(params, state.data(), phase == Phase::kRunning) == 0) return false;
+  if (!wrappers_ || !wrappers_->attempts()) return true;
+  const std::byte* again = wrappers_->first_state(record.data());
+  const Bytes first_state(again, again + table_.state_size);
+  return table_.valid(params, first_state.data(), 1) != 0;
 }
 
 void VectorEnv::check_states(const char* function, const Snapshot& snapshot) const {
@@ -191,7 +214,7 @@ void VectorEnv::labels(std::span<const std::int64_t> ids, std::uint64_t* labels)
   Bytes state(table_.state_size);
   for (std::size_t k = 0; k < ids.size(); ++k) {
     get_state(ids[k], state.data());
-    labels[k] = table_.labels(params_.get(), state.data());
+    labels[k] = table_.labels(params(ids[k]), state.data());
   }
 }
 
@@ -205,9 +228,9 @@ void VectorEnv::solve(const Snapshot& snapshot, Solution* solutions) const {
       std::memcpy(&header, slot, sizeof(header));
       solutions[i] = {kUnknown, -1};
       if (static_cast<Phase>(header.phase) == Phase::kUnset) continue;
-      Bytes state(slot + sizeof(header) + table_.random_size, slot + slot_size_);
+      const Bytes state(state_in(slot), state_in(slot) + table_.state_size);
       fastrl_solution found{};
-      table_.solve(params_.get(), state.data(), &found);
+      table_.solve(params_in(slot), state.data(), &found);
       solutions[i] = {found.distance, found.first_action};
     }
   });

@@ -15,6 +15,7 @@
 #include "envs/vector_env.h"
 #include "python/bind.h"
 #include "python/output_ring.h"
+#include "python/wrapper_options.h"
 
 namespace fastrl::python {
 namespace {
@@ -178,6 +179,12 @@ class Environment {
   // that decides about dtypes (fastrl_field.whole_at_reset).
   bool is_unusual() const { return num_ended_ > 0 || begins_with_reset_; }
 
+  // None for the environment's own. Infos may change: the rows of `send` are made anew.
+  void set_levels(const Snapshot* levels, const std::vector<double>& weights) {
+    alone("set_levels", [&](VectorEnv& engine) { engine.set_levels(levels, weights); });
+    close();
+  }
+
   void close() {
     const Exclusive exclusive(*this, "close");
     const nb::gil_scoped_release released;
@@ -282,6 +289,7 @@ Outputs outputs_of(const VectorEnv& env, const nb::dict& addresses) {
 }
 
 std::unique_ptr<Environment> make(const std::string& id, bool fast, const nb::dict& numbers,
+                                  const nb::dict& wrappers,
                                   std::map<std::string, OptionValue> options) {
   const auto number = [&](const char* name) { return nb::cast<std::int64_t>(numbers[name]); };
   const VectorOptions vector_options{
@@ -293,7 +301,8 @@ std::unique_ptr<Environment> make(const std::string& id, bool fast, const nb::di
       .autoreset_mode = static_cast<AutoresetMode>(number("autoreset_mode")),
       .invalid_penalty = nb::cast<double>(numbers["invalid_penalty"]),
       .num_threads = number("num_threads"),
-      .history = number("history")};
+      .history = number("history"),
+      .wrappers = wrapper_options_of(wrappers)};
   return std::make_unique<Environment>(
       make_vector_env(id, fast, vector_options, std::move(options)));
 }
@@ -406,15 +415,16 @@ void bind_steps(nb::class_<Environment>& c) {
                                 view<bool>(mask, engine.num_envs()));
              });
            })
-      .def(
-          "reset",
-          [](Environment& self, std::uintptr_t mask, std::uintptr_t options, const OutputSet& set) {
-            self.alone("reset", [&](VectorEnv& engine) {
-              engine.reset(view<bool>(mask, engine.num_envs()),
-                           view<double>(options, engine.description().num_reset_options),
-                           set.outputs);
-            });
-          })
+      .def("reset",
+           [](Environment& self, std::uintptr_t mask, std::uintptr_t options, std::uintptr_t levels,
+              std::uintptr_t contexts, const OutputSet& set) {
+             const ResetChoices choices{.options = pointer<const double>(options),
+                                        .levels = pointer<const std::int64_t>(levels),
+                                        .contexts = pointer<const std::int64_t>(contexts)};
+             self.alone("reset", [&](VectorEnv& engine) {
+               engine.reset(view<bool>(mask, engine.num_envs()), choices, set.outputs);
+             });
+           })
       .def("step", &Environment::step)
       .def("step_some", &Environment::step_some)
       .def("step_into", &Environment::step_into)
@@ -499,6 +509,36 @@ void bind_time(nb::class_<Environment>& c) {
       });
 }
 
+void bind_levels(nb::class_<Environment>& c) {
+  c.def("set_levels", &Environment::set_levels, nb::arg("levels").none(), nb::arg("weights"))
+      .def("make_levels",
+           [](Environment& self, std::int64_t n, std::uint64_t seed) {
+             return self.alone("levels",
+                               [&](VectorEnv& engine) { return engine.make_levels(n, seed); });
+           })
+      .def("parse_levels",
+           [](Environment& self, const std::vector<std::string>& texts) {
+             return self.alone("parse_levels",
+                               [&](VectorEnv& engine) { return engine.parse_levels(texts); });
+           })
+      .def("set_contexts",
+           [](Environment& self, const nb::dict& given) {
+             auto options = context_options_of(given);
+             self.alone("set_contexts",
+                        [&](VectorEnv& engine) { engine.set_contexts(std::move(options)); });
+           })
+      .def_prop_ro("num_levels", [](const Environment& self) { return self.engine().num_levels(); })
+      .def_prop_ro("num_contexts",
+                   [](const Environment& self) { return self.engine().num_contexts(); })
+      .def_prop_ro("observes_context",
+                   [](const Environment& self) {
+                     return self.engine().options().wrappers.contexts.observed;
+                   })
+      .def_prop_ro("step_labels", [](const Environment& self) {
+        return step_labels(self.engine().description());
+      });
+}
+
 void bind_text(nb::class_<Environment>& c) {
   c.def("render",
         [](Environment& self, std::uintptr_t ids, std::int64_t n, std::uintptr_t tokens,
@@ -564,6 +604,7 @@ void bind_envs(nb::module_& m) {
   bind_outputs(m);
   bind_steps(c);
   bind_time(c);
+  bind_levels(c);
   bind_text(c);
   m.def("make_vector_env", &make);
   m.def("environment_ids", &environment_ids);

@@ -13,6 +13,7 @@ if find_spec("gymnasium") is None:
 
 from fastrl.envs.goal_vector import GoalVectorEnv
 from fastrl.envs.registration import environment_ids, make_vec, register_environments
+from fastrl.envs.reward_machine import Counterfactuals, RewardMachine
 from fastrl.envs.snapshot import Snapshot
 from fastrl.envs.text_vector import TextVectorEnv
 from fastrl.envs.unrolling import Rollout, Unrolled
@@ -37,8 +38,10 @@ __all__ = [
     "PAD_TOKEN",
     "START_TOKEN",
     "VOCABULARY",
+    "Counterfactuals",
     "GoalVectorEnv",
     "Received",
+    "RewardMachine",
     "Rollout",
     "Snapshot",
     "TextVectorEnv",

@@ -1,6 +1,6 @@
 """The checks of environment ids, masks and seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,11 +43,20 @@ def check_reset_options(
     options: dict[str, Any] | None,
     num_envs: int,
     known: list[str],
+    choices: Collection[str] = (),
 ) -> tuple[npt.NDArray[np.bool_] | None, npt.NDArray[np.float64] | None]:
-    """The reset mask, or None for a reset of all; and what the reset takes beside it."""
-    unknown = set(options or {}) - {"reset_mask", *known}
+    """The reset mask, or None for a reset of all; and what the reset takes beside it.
+
+    Args:
+        arguments: Of `reset`.
+        options: What the caller gave.
+        num_envs: B.
+        known: The numbers that the environment's reset takes.
+        choices: Further keys, which `check_choice` reads.
+    """
+    unknown = set(options or {}) - {"reset_mask", *known, *choices}
     if unknown:
-        keys = " or ".join(f'"{key}"' for key in ("reset_mask", *known))
+        keys = " or ".join(f'"{key}"' for key in ("reset_mask", *known, *choices))
         raise arguments.error("options", f"have no key but {keys}", sorted(unknown))
     if not options:
         return None, None
@@ -68,6 +77,25 @@ def check_reset_options(
             if low > high:
                 raise arguments.error("low", f"be at most `high` = {high}", low)
     return mask, numbers
+
+
+def check_choice(
+    arguments: Arguments, name: str, value: object, count: int, num_envs: int
+) -> npt.NDArray[np.int64] | None:
+    """Which of `count` things each reset takes, [B], -1 to let it draw; None if not given."""
+    if value is None:
+        return None
+    chosen = np.asarray(value)
+    if chosen.dtype.kind not in "iu":
+        raise arguments.error(name, "hold integers", chosen.dtype, kind=TypeError)
+    if chosen.shape not in ((), (num_envs,)):
+        raise arguments.error(
+            name, f"be an integer or have shape [B] = [{num_envs}]", list(chosen.shape)
+        )
+    wrong = (chosen < -1) | (chosen >= count)
+    if wrong.any():
+        raise arguments.error(name, f"be from -1 to {count - 1}", chosen[wrong].flat[0])
+    return np.ascontiguousarray(np.broadcast_to(chosen.astype(np.int64), (num_envs,)))
 
 
 def check_actions(

@@ -1,16 +1,18 @@
 """Environments by name."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
-import numpy as np
 
 from fastrl import _core
 from fastrl._dispatch import Arguments
 from fastrl.envs.goal_vector import GoalVectorEnv
+from fastrl.envs.reward_machine import RewardMachine
 from fastrl.envs.text_vector import TextVectorEnv
 from fastrl.envs.vector import VectorEnv, render_modes
 from fastrl.envs.vocabulary import check_string
+from fastrl.envs.wrappers import check_wrappers, plain_option
 
 AUTORESET_MODES = {
     "next_step": gymnasium.vector.AutoresetMode.NEXT_STEP,
@@ -67,6 +69,17 @@ def make_vec(
     output: str = "numpy",
     preset: str | None = None,
     render_mode: str | None = None,
+    action_repeat: int = 1,
+    contexts: Mapping[str, Sequence[Any]] | None = None,
+    context_selector: str | Sequence[float] = "round_robin",
+    context_observed: bool = False,
+    costs: Mapping[str, float] | None = None,
+    cost_limit: float | None = None,
+    retries: Mapping[str, Any] | None = None,
+    trials: Mapping[str, Any] | None = None,
+    reward_machine: RewardMachine | None = None,
+    machine_reward: str = "replace",
+    machine_observed: bool = False,
     **options: Any,
 ) -> VectorEnv:
     """A batch of native environments behind Gymnasium's `VectorEnv`.
@@ -108,6 +121,35 @@ def make_vec(
         preset: The settings of another trainer, for whatever is not given here: "ragen", "lamer" or
             "verl_agent" (Sokoban), "ragen" (FrozenLakeText).
         render_mode: "ansi" lets `render()` return texts.
+        action_repeat: So many environment steps an action, whose rewards are summed, until the
+            episode ends; the observation is the last one. Limits and `elapsed_steps` count actions.
+        contexts: By option of the environment, its values [C] in each context, such as
+            ``{"length": [0.5, 1.0]}``. Info "context" is the index.
+        context_selector: Which context an episode gets: "round_robin", "uniform" or weights [C].
+            Members of a group share it.
+        context_observed: Whether the context's numbers, in order of their options' names, are
+            appended to the observation, which must be one row of floating-point numbers.
+        costs: Weights of `VectorEnv.step_labels`. Infos "cost" of the step and "episode_cost".
+        cost_limit: Truncates the episode when its cost exceeds this.
+        retries: ``{"max_attempts": 5, "decay": 0.5, "repeat_penalty": 0.5}``, each optional. An
+            attempt that ends without success is followed by another at the same level, in the same
+            episode. The only reward is that of the episode's last step: decay^t if attempt
+            t = 0, 1, … succeeded, else 0, minus repeat_penalty · (1 - E / T), with E different
+            sequences of actions in T attempts. What a policy is told between two attempts is the
+            caller's to write, where info "attempt_ended" is True.
+        trials: ``{"episodes": 3, "until_success": False}``. An episode consists of so many attempts
+            at one level, with the environment's rewards. Infos "attempt" (of the step) and
+            "attempt_ended", for returns with discounts within and across attempts. In both, the
+            step that ends an attempt observes the beginning of the next, `elapsed_steps` and
+            `max_episode_steps` count an attempt's steps, and in "same_step" mode
+            `final_observations` has an attempt's last observation.
+        reward_machine: Reads `VectorEnv.step_labels` after each environment step and gives the
+            reward; its terminal states end the episode (or attempt). Infos "machine_state",
+            "machine_clocks" if it has any, "discount" and, bit by bit, "labels" of the (last
+            environment) step.
+        machine_reward: "replace" the environment's reward or "add" to it.
+        machine_observed: Whether the machine's state is appended to the observation, one-hot, in
+            front of an observed context.
         **options: The environment's own.
 
     All batches of a process share one pool of threads, see `fastrl.set_num_threads`, and numbers
@@ -163,7 +205,21 @@ def make_vec(
             "num_threads": int(num_threads or 0),
             "history": int(history),
         },
-        {key: _plain(arguments, key, value) for key, value in options.items()},
+        check_wrappers(
+            arguments,
+            action_repeat=action_repeat,
+            contexts=contexts,
+            context_selector=context_selector,
+            context_observed=context_observed,
+            costs=costs,
+            cost_limit=cost_limit,
+            retries=retries,
+            trials=trials,
+            reward_machine=reward_machine,
+            machine_reward=machine_reward,
+            machine_observed=machine_observed,
+        ),
+        {key: plain_option(arguments, key, value) for key, value in options.items()},
     )
     description = native.description
     if render_mode is not None:
@@ -182,26 +238,6 @@ def make_vec(
         render_mode=render_mode,
         output=output,
     )
-
-
-def _plain(arguments: Arguments, name: str, value: object) -> bool | int | float | str:
-    """An option as the Python scalar that the native side reads.
-
-    That is a text for a list of lines, as of a map, and for a tuple of numbers.
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, list | tuple) and all(isinstance(line, str) for line in value):
-        return "\n".join(value)
-    if isinstance(value, tuple):
-        return ", ".join(repr(arguments.number(name, number)) for number in value)
-    if not isinstance(value, bool | int | float | str):
-        raise arguments.error(
-            name, "be a bool, a number or a string", type(value).__name__, kind=TypeError
-        )
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise arguments.error(name, "fit into 64 bits", value)
-    return value
 
 
 def register_environments() -> None:

@@ -15,12 +15,14 @@ from fastrl.envs.arguments import (
     Ids,
     Seed,
     check_actions,
+    check_choice,
     check_ids,
     check_mask,
     check_outputs,
     check_reset_options,
     check_seed,
 )
+from fastrl.envs.levels import Levels
 from fastrl.envs.outputs import Arrays, allocate, flat, make_output_set, structured
 from fastrl.envs.spaces import DISCRETE, field_space, observation_space
 from fastrl.envs.time_travel import TimeTravel
@@ -40,7 +42,7 @@ class Received(NamedTuple):
     infos: dict[str, Any]
 
 
-class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
+class VectorEnv(TimeTravel, Levels, gymnasium.vector.VectorEnv[Any, Any, Any]):
     """B native environments of one kind; made by `make_vec`.
 
     Returned arrays belong to the caller: they are never written again while somebody holds them or
@@ -50,12 +52,18 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         num_envs: B.
         max_episode_steps: Where episodes are truncated; 0 for nowhere.
         group_size: So many neighbors share their levels.
-        labels: What can be true of a state, for reward machines and costs.
+        labels: What can be true of a state.
+        step_labels: What can be true of a step, for reward machines and costs: `labels`, then
+            "success" and "malformed" where the environment has such a thing.
 
     A batch is used by one thread at a time; a second one gets an error and changes nothing. Numbers
     depend on seeds, actions and calls alone: not on the number of threads, the cut into batches, or
     whether steps are waited for.
     """
+
+    _ring: Any
+    _rings: dict[int, Any]
+    _into: Any
 
     def __init__(
         self,
@@ -80,6 +88,7 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         }
         self.max_episode_steps: int = native.max_episode_steps
         self.labels: list[str] = description.labels
+        self.step_labels: list[str] = native.step_labels
         self.single_observation_space = observation_space(description)
         self.single_action_space = field_space(description.action)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -87,11 +96,7 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
 
         self._all_ids = np.arange(num_envs, dtype=np.int64)
         self._same_step = autoreset_mode == gymnasium.vector.AutoresetMode.SAME_STEP
-        self._finals: dict[int, Arrays] = {}
-        self._waiting_final: Arrays | None = None
-        self._ring: Any = _core.OutputRing(self._make_outputs(num_envs))
-        self._rings: dict[int, Any] = {num_envs: self._ring}
-        self._into: Any = None
+        self._renew_outputs()
         self._revised = [field.name for field in description.infos if field.whole_at_reset]
         self._as_tensors = output == "torch"
         self._plain = not (self._same_step or self._revised or self._as_tensors)
@@ -115,14 +120,21 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
                 environment's streams as they are. None leaves all. Gymnasium's own environments
                 get ``seed + i`` as their seed, as Gymnasium has it.
             options: ``{"reset_mask": [B] bool}``, and what the environment's reset takes, such as
-                "low" and "high". Not changed.
+                "low" and "high"; with levels or contexts from outside "level" or "context", an
+                index or [B] of them, -1 to let it be drawn. Not changed.
 
         Returns:
             The observations of all environments, and infos of those that were reset.
         """
         arguments = Arguments("reset")
+        counts = {"level": self._native.num_levels, "context": self._native.num_contexts}
+        choices = {name: count for name, count in counts.items() if count > 0}
         mask, numbers = check_reset_options(
-            arguments, options, self.num_envs, self._description.reset_options
+            arguments, options, self.num_envs, self._description.reset_options, choices
+        )
+        levels, contexts = (
+            check_choice(arguments, name, (options or {}).get(name), counts[name], self.num_envs)
+            for name in counts
         )
         seeds = check_seed(arguments, seed, mask, self.num_envs)
         if isinstance(seeds, int):
@@ -131,7 +143,9 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         elif seeds is not None:
             self._native.seed_each(address(seeds[0]), address(seeds[1]))
         outputs = self._ring.acquire()
-        self._native.reset(address(mask), address(numbers), outputs)
+        self._native.reset(
+            address(mask), address(numbers), address(levels), address(contexts), outputs
+        )
         infos = {
             key: value
             for key, value in outputs.info_dict().items()
@@ -307,6 +321,15 @@ class VectorEnv(TimeTravel, gymnasium.vector.VectorEnv[Any, Any, Any]):
         return collect(self, policy, steps)
 
     # --- Inside -------------------------------------------------------------------------------
+
+    def _renew_outputs(self) -> None:
+        """New arrays for what the native side writes, after its infos have changed."""
+        self._description = self._native.description
+        self._finals: dict[int, Arrays] = {}
+        self._waiting_final: Arrays | None = None
+        self._ring: Any = _core.OutputRing(self._make_outputs(self.num_envs))
+        self._rings: dict[int, Any] = {self.num_envs: self._ring}
+        self._into: Any = None
 
     @property
     def _reset_infos(self) -> set[str]:
