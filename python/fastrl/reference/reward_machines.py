@@ -4,19 +4,24 @@ clock ← clock + elapsed; then the first transition (u, guard, u', r, clock gua
 guard(labels) and clock guard(clocks): u ← u', reward r, resets ← 0; else u stays, reward 0.
 """
 
+import functools
 import re
 from collections.abc import Collection, Sequence
+from types import CodeType
 from typing import Any
+
+
+@functools.cache
+def _formula(text: str) -> tuple[CodeType, list[str]]:
+    words = text.replace("!", " not ").replace("&", " and ").replace("|", " or ")
+    return compile(words.strip(), text, "eval"), re.findall(r"[A-Za-z_]\w*", text)
 
 
 def holds(guard: str, true: Collection[str]) -> bool:
     """Whether a guard is true where exactly these labels are."""
-    words = guard.replace("!", " not ").replace("&", " and ").replace("|", " or ")
-    names = {name: name in true for name in re.findall(r"\w+", guard)} | {
-        "true": True,
-        "false": False,
-    }
-    return bool(eval(words, {"__builtins__": {}}, names))
+    formula, read = _formula(guard)
+    names = {name: name in true for name in read} | {"true": True, "false": False}
+    return bool(eval(formula, {"__builtins__": {}}, names))
 
 
 class RewardMachine:
@@ -43,12 +48,9 @@ class RewardMachine:
             return 0.0, 1.0, True
         reward = 0.0
         for state, guard, following, gain, bounds, resets in self.transitions:
-            timely = all(
-                eval(part, {"__builtins__": {}}, self.clocks)
-                for part in bounds.split("&")
-                if part.strip()
-            )
-            if state == self.state and timely and holds(guard, true):
+            if state != self.state or not holds(guard, true):
+                continue
+            if not bounds or eval(_formula(bounds)[0], {"__builtins__": {}}, dict(self.clocks)):
                 self.state, reward = following, gain
                 self.clocks |= dict.fromkeys(resets, 0)
                 break
