@@ -2,11 +2,13 @@
 // ended begins anew.
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "core/check.h"
+#include "envs/episodes.h"
 #include "envs/step_plan.h"
 #include "envs/vector_env.h"
 
@@ -218,15 +220,48 @@ void VectorEnv::keep_final(const Outputs& out, std::int64_t k) const {
 
 // --- A chunk -----------------------------------------------------------------------------------
 
+namespace {
+
+// Who is stepped and who begins anew.
+void sort_phases(const Phase* __restrict phases, bool rests, std::uint8_t* __restrict run,
+                 std::uint8_t* __restrict pending, std::int64_t n) {
+  for (std::int64_t k = 0; k < n; ++k) {
+    run[k] = phases[k] == Phase::kRunning;
+    pending[k] = !rests & (phases[k] == Phase::kEnded);
+  }
+}
+
+// Calls visit(k) where flags[k] is 1; the others are 0, and cost little where they are many.
+template <typename Visit>
+void for_each_set(const std::uint8_t* flags, std::int64_t begin, std::int64_t end, Visit&& visit) {
+  static_assert(std::endian::native == std::endian::little);
+  auto k = begin;
+  for (; end - k >= 8; k += 8) {
+    std::uint64_t word;
+    std::memcpy(&word, flags + k, 8);
+    for (; word != 0; word &= word - 1) visit(k + std::countr_zero(word) / 8);
+  }
+  for (; k < end; ++k) {
+    if (flags[k] != 0) visit(k);
+  }
+}
+
+}  // namespace
+
 void VectorEnv::begin_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end) {
   const bool rests = options_.autoreset_mode == AutoresetMode::kDisabled;
-  for (auto k = begin; k < end; ++k) {
-    const Phase phase = phases_[at(plan.id(k))];
-    const bool active = selected(plan.active, k);
-    run_[at(k)] = active && phase == Phase::kRunning;
-    // In same-step mode an ended episode can only come from a snapshot; it is reset like in
-    // next-step mode.
-    pending_[at(k)] = active && phase == Phase::kEnded && !rests;
+  // In same-step mode an ended episode can only come from a snapshot; it is reset like in next-step
+  // mode.
+  if (plan.ids == nullptr && plan.active.empty()) {
+    sort_phases(phases_.data() + begin, rests, run_.data() + begin, pending_.data() + begin,
+                end - begin);
+  } else {
+    for (auto k = begin; k < end; ++k) {
+      const Phase phase = phases_[at(plan.id(k))];
+      const bool active = selected(plan.active, k);
+      run_[at(k)] = active && phase == Phase::kRunning;
+      pending_[at(k)] = active && phase == Phase::kEnded && !rests;
+    }
   }
   if (options_.history == 0) return;
   for (auto k = begin; k < end; ++k) {
@@ -257,46 +292,43 @@ std::int64_t VectorEnv::end_chunk(const StepPlan& plan, std::int64_t begin, std:
           ? static_cast<std::int32_t>(std::min<std::int64_t>(
                 options_.max_episode_steps, std::numeric_limits<std::int32_t>::max()))
           : std::numeric_limits<std::int32_t>::max();
-  // Plain pointers that promise not to overlap, for the vectorizer.
-  const std::uint8_t* __restrict run = run_.data();
-  const std::uint8_t* __restrict pending = pending_.data();
-  auto* __restrict phases = reinterpret_cast<std::uint8_t*>(phases_.data());
-  std::int32_t* __restrict elapsed = elapsed_.data();
-  double* __restrict returns = returns_.data();
-  double* __restrict rewards = out.rewards;
-  std::uint8_t* __restrict terminated = out.terminated;
-  std::uint8_t* __restrict truncated = out.truncated;
-  std::uint8_t* __restrict stepped = out.stepped;
-  std::uint8_t* __restrict informed = out.informed;
-  unsigned any_ended = 0;
-  const auto keep = [&](std::int64_t k, std::int64_t i) {
-    const std::uint8_t ran = run[k];
-    const std::int32_t steps = elapsed[i] + ran;
-    elapsed[i] = steps;
-    const double reward = ran != 0 ? rewards[k] : 0.0;
-    rewards[k] = reward;
-    returns[i] += reward;
-    const auto ends = static_cast<std::uint8_t>(ran & terminated[k]);
-    const auto cut = static_cast<std::uint8_t>(ran & static_cast<unsigned>(steps >= limit));
-    terminated[k] = ends;
-    truncated[k] = cut;
-    const auto ended = static_cast<std::uint8_t>(ends | cut);
-    phases[i] = static_cast<std::uint8_t>(phases[i] + ended);
-    any_ended |= ended;
-  };
   static_assert(static_cast<int>(Phase::kRunning) + 1 == static_cast<int>(Phase::kEnded));
+  auto* phases = reinterpret_cast<std::uint8_t*>(phases_.data());
+  bool any_ended = false;
   if (plan.ids == nullptr) {
-    for (auto k = begin; k < end; ++k) keep(k, k);
+    any_ended = keep_episodes({.run = run_.data(),
+                               .pending = pending_.data(),
+                               .phases = phases,
+                               .elapsed_steps = elapsed_.data(),
+                               .returns = returns_.data(),
+                               .rewards = out.rewards,
+                               .terminated = out.terminated,
+                               .truncated = out.truncated,
+                               .stepped = out.stepped,
+                               .informed = out.informed},
+                              begin, end, limit);
   } else {
-    for (auto k = begin; k < end; ++k) keep(k, plan.ids[k]);
+    // Environments at any places: one at a time.
+    for (auto k = begin; k < end; ++k) {
+      const std::int64_t i = plan.ids[k];
+      any_ended |= keep_episodes({.run = run_.data() + k,
+                                  .pending = pending_.data() + k,
+                                  .phases = phases + i,
+                                  .elapsed_steps = elapsed_.data() + i,
+                                  .returns = returns_.data() + i,
+                                  .rewards = out.rewards + k,
+                                  .terminated = out.terminated + k,
+                                  .truncated = out.truncated + k,
+                                  .stepped = out.stepped + k,
+                                  .informed = out.informed + k},
+                                 0, 1, limit);
+    }
   }
-  for (auto k = begin; k < end; ++k) stepped[k] = run[k];
-  for (auto k = begin; k < end; ++k) informed[k] = run[k] | pending[k];
-  if (wraps() && end_wrapped(plan, begin, end)) any_ended = 1;
-  if (any_ended == 0 || options_.autoreset_mode != AutoresetMode::kSameStep) return 0;
+  if (wraps() && end_wrapped(plan, begin, end)) any_ended = true;
+  if (!any_ended || options_.autoreset_mode != AutoresetMode::kSameStep) return 0;
   std::int64_t count = 0;
   for (auto k = begin; k < end; ++k) {
-    if ((terminated[k] | truncated[k]) == 0) continue;
+    if ((out.terminated[k] | out.truncated[k]) == 0) continue;
     keep_final(out, k);
     pending_[at(k)] = 1;
     ++count;
@@ -340,22 +372,24 @@ void VectorEnv::start(std::int64_t i) {
 // Begins an episode wherever `pending` is set, unless that waits for the whole batch, and writes
 // what was not stepped.
 void VectorEnv::reset_pending(const StepPlan& plan, std::int64_t begin, std::int64_t end) {
-  bool any_pending = false;
-  bool any_resting = false;
+  const std::uint8_t* run = run_.data();
+  const std::uint8_t* pending = pending_.data();
+  std::uint8_t any_pending = 0;
+  std::uint8_t all_shown = 1;
   for (auto k = begin; k < end; ++k) {
-    any_pending |= pending_[at(k)] != 0;
-    any_resting |= (run_[at(k)] | pending_[at(k)]) == 0;
+    any_pending = static_cast<std::uint8_t>(any_pending | pending[k]);
+    all_shown = static_cast<std::uint8_t>(all_shown & (run[k] | pending[k]));
   }
-  if (any_pending && !plan.defers_resets) {
-    for (auto k = begin; k < end; ++k) {
-      if (pending_[at(k)] == 0) continue;
+  if (any_pending != 0 && !plan.defers_resets) {
+    const fastrl_step rows = io(plan.ids, pending, plan.out);
+    for_each_set(pending, begin, end, [&](std::int64_t k) {
       begin_episode(plan.id(k), plan.choices);
       blank_row(plan.out, k);
       if (wraps()) inform(plan.out, k, plan.id(k));
-    }
-    show(io(plan.ids, pending_.data(), plan.out), begin, end, true);
+      show(rows, k, k + 1, true);
+    });
   }
-  if (!any_resting) return;
+  if (all_shown != 0) return;
   // From here on `run` says who is shown as it stands.
   for (auto k = begin; k < end; ++k) {
     const bool rests = (run_[at(k)] | pending_[at(k)]) == 0;
