@@ -54,6 +54,20 @@ FASTRL_HOST_DEVICE inline double uniform(RandomStream& random, double low, doubl
   return low + (high - low) * static_cast<double>(random.uniform());
 }
 
+// Four of them.
+inline std::array<double, 4> four_uniform(NumpyRandom& random, double low, double high) {
+  const auto draw = [&] { return uniform(random, low, high); };
+  return {draw(), draw(), draw(), draw()};
+}
+FASTRL_HOST_DEVICE inline std::array<double, 4> four_uniform(RandomStream& random, double low,
+                                                             double high) {
+  const Philox4 numbers = random.next_four();
+  const auto at = [&](std::size_t i) {
+    return low + (high - low) * static_cast<double>(RandomStream::unit(numbers[i]));
+  };
+  return {at(0), at(1), at(2), at(3)};
+}
+
 // What a reset was given for its option number i.
 inline double reset_option(const double* options, int i, double fallback) {
   return options == nullptr || std::isnan(options[i]) ? fallback : options[i];

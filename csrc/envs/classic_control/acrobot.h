@@ -111,8 +111,9 @@ struct Acrobot {
   static State<Number> reset(Random& random, const double* options) {
     const double low = reset_option(options, 0, -0.1);
     const double high = reset_option(options, 1, 0.1);
-    const auto draw = [&] { return Number{static_cast<float>(uniform(random, low, high))}; };
-    return {draw(), draw(), draw(), draw()};
+    const auto drawn = four_uniform(random, low, high);
+    const auto at = [&](std::size_t i) { return Number{static_cast<float>(drawn[i])}; };
+    return {at(0), at(1), at(2), at(3)};
   }
 
   template <typename Number>

@@ -90,8 +90,9 @@ struct CartPole {
   static State<Number> reset(Random& random, const double* options) {
     const double low = reset_option(options, 0, -0.05);
     const double high = reset_option(options, 1, 0.05);
-    const auto draw = [&] { return static_cast<Number>(uniform(random, low, high)); };
-    return {draw(), draw(), draw(), draw()};
+    const auto drawn = four_uniform(random, low, high);
+    const auto at = [&](std::size_t i) { return static_cast<Number>(drawn[i]); };
+    return {at(0), at(1), at(2), at(3)};
   }
 
   template <typename Number>
