@@ -148,8 +148,8 @@ class Fuzzer {
     const std::int64_t num_changes = below(4);
     for (std::int64_t i = 0; i < num_changes; ++i) {
       // Mostly in the states, sometimes in the header.
-      const std::int64_t at = below(10) == 0 ? below(slots)
-                                             : slots + below(env_->slot_size() * kEnvs);
+      const std::int64_t at =
+          below(10) == 0 ? below(slots) : slots + below(env_->slot_size() * kEnvs);
       changed[static_cast<std::size_t>(at)] = static_cast<char>(below(256));
     }
     return read_back(below(8) == 0 ? changed : signed_anew(changed));
@@ -240,8 +240,8 @@ class Fuzzer {
     env_->observe(ids, rows.outputs);
     if (description.num_labels > 0) env_->labels(ids, words.data());
     if (description.grid_height > 0) {
-      std::vector<char> cells(ids.size() * static_cast<std::size_t>(description.grid_height *
-                                                                    description.grid_width));
+      std::vector<char> cells(
+          ids.size() * static_cast<std::size_t>(description.grid_height * description.grid_width));
       env_->cells(ids, cells.data());
       CHECK(std::ranges::all_of(cells, [](char c) { return c >= ' ' && c <= '~'; }));
     }
@@ -330,10 +330,11 @@ TEST(random_calls_throw_or_work_and_never_harm) {
 
 // What make_vec passes on is checked by each environment: a value is taken or refused by name.
 TEST(random_options_are_taken_or_refused) {
-  const char* names[] = {"size",       "height",      "width",        "num_boxes",   "length",
-                         "slippery",   "is_slippery", "observation",  "map_name",    "desc",
-                         "num_colors", "natural",     "success_rate", "is_rainy",    "sab",
-                         "g",          "goal_velocity", "gravity",    "sutton_barto_reward"};
+  const char* names[] = {
+      "size",       "height",        "width",        "num_boxes",          "length",
+      "slippery",   "is_slippery",   "observation",  "map_name",           "desc",
+      "num_colors", "natural",       "success_rate", "is_rainy",           "sab",
+      "g",          "goal_velocity", "gravity",      "sutton_barto_reward"};
   auto random = RandomStream::seeded(9, 0);
   const auto below = [&](std::uint32_t n) { return random.below(n); };
   int num_taken = 0;
