@@ -93,7 +93,7 @@ def returns(name, precision, episodes, seed):
     num_envs = min(episodes, 2000)
     rounds = -(-episodes // num_envs)
     env = fastrl.make_vec(name, num_envs, precision=precision)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng([seed, 1])  # default_rng(seed) is environment 0's own
     observations, _ = env.reset(seed=seed)
     sums, counts = np.zeros(num_envs), np.zeros(num_envs, int)
     found = []
