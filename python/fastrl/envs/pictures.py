@@ -235,16 +235,6 @@ def _plate(color: _Color, letter: str) -> _Painter:
     return paint
 
 
-def _fence(*, upright: bool, level: bool) -> _Painter:
-    def paint(tile: _Tile) -> None:
-        if upright:
-            tile.box(0.38, 0, 0.62, 1, _INK)
-        if level:
-            tile.box(0, 0.38, 1, 0.62, _INK)
-
-    return paint
-
-
 def _cross(tile: _Tile) -> None:
     for start, end in (((0.22, 0.22), (0.78, 0.78)), ((0.22, 0.78), (0.78, 0.22))):
         tile.line(start, end, 0.16, _BLUE)
@@ -278,6 +268,7 @@ _THEMES: dict[str, dict[str, tuple[_Painter, ...]]] = {
         "^": (_floor, _arrow(3)),
         "K": (_floor, _key),
         "D": (_floor, _door),
+        "C": (_cliff,),
     },
     "lake": {
         "_": (_ice,),
@@ -299,24 +290,14 @@ _THEMES: dict[str, dict[str, tuple[_Painter, ...]]] = {
         "P": (_floor, _agent),
         "S": (_floor, _around, _agent),
     },
-    "cliff": {
-        "_": (_floor,),
-        "O": (_cliff,),
-        "G": (_floor, _goal),
-        "P": (_floor, _agent),
-        "*": (_floor, _goal, _agent),
-    },
     "taxi": {
+        "#": (_wall,),
         " ": (_floor,),
-        ":": (_floor,),
-        "|": (_floor, _fence(upright=True, level=False)),
-        "-": (_floor, _fence(upright=False, level=True)),
-        "+": (_floor, _fence(upright=True, level=True)),
         "R": (_floor, _plate(_RED, "R")),
         "G": (_floor, _plate(_GREEN, "G")),
         "Y": (_floor, _plate(_GOLD, "Y")),
         "B": (_floor, _plate(_BLUE, "B")),
-        "T": (_floor, _taxi(_GOLD)),
+        "A": (_floor, _taxi(_GOLD)),
         "F": (_floor, _taxi(_GREEN)),
         "p": (_floor, _passenger),
         "d": (_floor, _goal),
@@ -332,14 +313,13 @@ _THEMES: dict[str, dict[str, tuple[_Painter, ...]]] = {
     },
 }
 _THEME_OF_ID = {
-    "CliffWalking-v1": "cliff",
-    "CliffWalkingSlippery-v1": "cliff",
     "FrozenLake-v1": "lake",
     "FrozenLake8x8-v1": "lake",
     "FrozenLakeText-v0": "lake",
     "Minesweeper-v0": "minesweeper",
     "Sokoban-v0": "sokoban",
     "Taxi-v3": "taxi",
+    "Taxi-v4": "taxi",
     "TicTacToe-v0": "tic_tac_toe",
 }
 THEMES = tuple(_THEMES)
