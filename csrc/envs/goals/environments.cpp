@@ -7,7 +7,7 @@ namespace fastrl {
 
 std::span<const RegisteredEnvironment> goals() {
   static const RegisteredEnvironment all[] = {{environment<BitFlip>()},
-                                               {environment<PointReach>()}};
+                                              {environment<PointReach>()}};
   return all;
 }
 
