@@ -100,6 +100,54 @@ def test_bandit_matches_the_reference(options):
         assert (truncated == (t == 99)).all()
 
 
+def test_bandit_arms_pay_what_they_say():
+    arms = [0.1, 0.5, 0.9]
+    env = fastrl.make_vec("Bandit-v0", 30_000, num_arms=3)
+    env.set_levels([" ".join(map(str, arms))])
+    env.reset(seed=0)
+    for arm, expected in enumerate(arms):
+        _, rewards, _, _, infos = env.step(np.full(30_000, arm))
+        assert abs(rewards.mean() - expected) < 5 * math.sqrt(0.25 / 30_000)
+        np.testing.assert_array_equal(infos["regret"], 0.9 - expected)
+
+
+def test_gaussian_arms_pay_with_the_noise_they_say():
+    env = fastrl.make_vec("Bandit-v0", 30_000, num_arms=2, distribution="gaussian", noise=0.5)
+    env.set_levels(["-3 4"])
+    env.reset(seed=0)
+    _, rewards, _, _, _ = env.step(np.ones(30_000, np.int64))
+    assert abs(rewards.mean() - 4.0) < 5 * 0.5 / math.sqrt(30_000)
+    assert abs(rewards.std() - 0.5) < 0.02
+
+
+def test_cities_can_be_given():
+    env = fastrl.make_vec("TSP-v0", 2, num_cities=3)
+    env.set_levels(["0 0\n0 1\n0.5 0.25"])
+    observations, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(observations["cities"][1], [[0, 0], [0, 1], [0.5, 0.25]])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text", "message"),
+    [
+        ("Bandit-v0", {"num_arms": 2}, "0.5", "hold 2 probabilities from 0 to 1, got 1"),
+        ("Bandit-v0", {"num_arms": 2}, "0.5 1.5", "hold 2 probabilities from 0 to 1, got '1.5'"),
+        ("Bandit-v0", {"num_arms": 2}, "0 1 1", "hold 2 probabilities from 0 to 1, got more"),
+        (
+            "Bandit-v0",
+            {"num_arms": 2, "distribution": "gaussian"},
+            "0 nan",
+            "hold 2 expected rewards, got 'nan'",
+        ),
+        ("TSP-v0", {"num_cities": 2}, "0 0 1x 1", "hold 2 pairs of numbers from 0 to 1, got '1x'"),
+    ],
+)
+def test_levels_are_checked(name, options, text, message):
+    env = fastrl.make_vec(name, 1, **options)
+    with pytest.raises(ValueError, match="must " + message):
+        env.set_levels([text])
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

@@ -268,6 +268,45 @@ def test_levels_survive_as_texts_and_measure_as_the_reference_does():
     assert levels[:0].texts() == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("Maze-v0", "A.\n..", r"have 1 goal \(G\), got 0"),
+        ("Maze-v0", "AG\n.?", r"be drawn with the characters #\.GA>v<\^, got '\?' in row 1"),
+        ("DarkRoom-v0", "AG", "have 2 rows, got 1"),
+        ("DarkKeyToDoor-v0", "AK\n..", r"have 1 door \(D\), got 0"),
+    ],
+)
+def test_drawn_levels_are_checked(name, text, message):
+    env = fastrl.make_vec(name, 1, size=2)
+    with pytest.raises(ValueError, match="must " + message):
+        env.set_levels([text])
+
+
+def test_levels_reach_the_engine_as_they_are():
+    levels = random_levels(16)
+    env = fastrl.make_vec("Maze-v0", 64, height=5, width=6, actions="turns", render_mode="ansi")
+    env.set_levels(levels.texts())
+    _, infos = env.reset(seed=0)
+    texts = [text.replace("A", ">") for text in levels.texts()]
+    assert list(env.render()) == [texts[i] for i in infos["level"]]
+    assert len(set(env.render())) > 8
+    distances, _ = env.solve(env.snapshot())
+    # A turn costs an action, too; where there is no way, there is none.
+    np.testing.assert_array_equal(distances < 0, levels.distances()[infos["level"]] < 0)
+
+
+def test_an_adversary_s_levels_can_be_played():
+    editor = MazeEditor(4, height=3, width=3, num_walls=3)
+    random = np.random.default_rng(0)
+    while not editor.finished:
+        editor.step(random.integers(0, editor.num_actions, 4))
+    env = fastrl.make_vec("Maze-v0", 32, size=3, render_mode="ansi")
+    env.set_levels(editor.levels.texts())
+    env.reset(seed=0)
+    assert set(env.render()) <= set(editor.levels.texts())
+
+
 def test_mutations_flip_as_many_cells_as_they_say():
     levels = random_levels(200, density=0.4)
     generator = np.random.default_rng(0)
