@@ -18,7 +18,7 @@ Flags = npt.NDArray[np.bool_]
 
 _FUNCTION = "check_parity"
 _STEPS_TO_MASKED_RESET = 97
-_STEPS_TO_RESET = 499
+_STEPS_TO_RESET = 2003  # beyond the limits of episodes
 _SEEDS = 1000
 
 
@@ -52,8 +52,8 @@ def check_parity(
     `NormalizeReward`, and reset and stepped with the same seeds and actions. Compared are the
     spaces; of each step and reset the observations, rewards, flags and infos, `final_obs`,
     `final_info` and masks among them; and in the end what the wrappers have counted. Along the way
-    some environments are reset by `reset_mask`, with and without seeds, and now and then all of
-    them without a seed.
+    some environments are reset by `reset_mask`, with and without seeds; now and then, and in the
+    end, all of them without a seed.
 
     Args:
         env: What is checked, of any library; its arrays are NumPy's. It stays open.
@@ -161,7 +161,7 @@ class _Comparison:
                 mask |= random.random(len(mask)) < 0.25
                 mask[random.integers(len(mask))] = True
             self.place = f"seed {seed}, reset after step {step}"
-            if step % _STEPS_TO_RESET == 0:
+            if step % _STEPS_TO_RESET == 0 or step == steps:
                 observations, infos = self.reset(pair)
             elif mask.any():
                 # About half of the seeds are None: those environments go on with their streams.
