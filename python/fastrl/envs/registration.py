@@ -8,6 +8,7 @@ import gymnasium
 from fastrl import _core
 from fastrl._dispatch import Arguments
 from fastrl.envs.goal_vector import GoalVectorEnv
+from fastrl.envs.presets import PRESETS
 from fastrl.envs.reward_machine import RewardMachine
 from fastrl.envs.text_vector import TextVectorEnv
 from fastrl.envs.vector import VectorEnv, render_modes
@@ -18,32 +19,6 @@ AUTORESET_MODES = {
     "next_step": gymnasium.vector.AutoresetMode.NEXT_STEP,
     "same_step": gymnasium.vector.AutoresetMode.SAME_STEP,
     "disabled": gymnasium.vector.AutoresetMode.DISABLED,
-}
-
-# The settings in which other trainers run these environments.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "Sokoban-v0": {
-        "ragen": {"size": 6, "num_boxes": 1, "max_episode_steps": 100, "invalid_penalty": 0.1},
-        "lamer": {
-            "size": 6,
-            "num_boxes": 2,
-            "min_solution_length": 3,
-            "max_solution_length": 21,
-            "max_episode_steps": 30,
-            "invalid_penalty": 0.1,
-        },
-        "verl_agent": {"size": 6, "num_boxes": 1, "max_episode_steps": 15, "invalid_penalty": 0.1},
-    },
-    "FrozenLakeText-v0": {
-        "ragen": {
-            "size": 4,
-            "frozen_probability": 0.9,
-            "slippery": True,
-            "success_rate": 0.8,
-            "max_episode_steps": 10,
-            "invalid_penalty": 0.1,
-        },
-    },
 }
 
 
@@ -119,7 +94,7 @@ def make_vec(
         max_episode_steps: Where episodes are truncated; None is the environment's own limit.
         invalid_penalty: At least 0 (the default); taken from the reward of a malformed action (-1).
         preset: The settings of another trainer, for whatever is not given here: "ragen", "lamer" or
-            "verl_agent" (Sokoban), "ragen" (FrozenLakeText).
+            "verl_agent" (Sokoban), "ragen" (Countdown, FrozenLakeText), "lamer" (Minesweeper).
         render_mode: "ansi" lets `render()` return texts.
         action_repeat: So many environment steps an action, whose rewards are summed, until the
             episode ends; the observation is the last one. Limits and `elapsed_steps` count actions.
