@@ -16,7 +16,9 @@ using Subset = unsigned;  // a bit for each number
 
 class Solver {
  public:
-  explicit Solver(std::span<const std::int32_t> numbers) : all_((1U << numbers.size()) - 1) {
+  void tabulate(std::span<const std::int32_t> numbers) {
+    all_ = (1U << numbers.size()) - 1;
+    for (Subset subset = 1; subset <= all_; ++subset) values_[subset].clear();
     for (std::size_t i = 0; i < numbers.size(); ++i) {
       values_[1U << i].add({numbers[i], 1});
     }
@@ -48,6 +50,7 @@ class Solver {
 
   class Table {
    public:
+    void clear() { size_ = 0; }
     void add(const Rational& value) { values_[size_++] = value; }
     void sort() {
       std::sort(values_.begin(), values_.begin() + static_cast<std::ptrdiff_t>(size_));
@@ -96,14 +99,15 @@ class Solver {
            (!target.zero() && reaches(rest, value / target));
   }
 
-  Subset all_;
+  Subset all_ = 0;
   std::array<Table, 1U << kMaxCountdownNumbers> values_;
 };
 
 }  // namespace
 
 bool countdown_solvable(std::span<const std::int32_t> numbers, std::int32_t target, bool use_all) {
-  const Solver solver(numbers);
+  thread_local Solver solver;
+  solver.tabulate(numbers);
   if (use_all) return solver.reaches(solver.all(), {target, 1});
   for (Subset subset = 1; subset <= solver.all(); ++subset) {
     if (solver.reaches(subset, {target, 1})) return true;
