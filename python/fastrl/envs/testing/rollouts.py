@@ -66,8 +66,9 @@ def roll_out(
         if len(returned) == 2:
             moment = Moment(step, True, copied(returned[0]), infos=_timeless(returned[1]))
         else:
-            *parts, infos = returned
-            moment = Moment(step, False, *map(copied, parts), infos=_timeless(infos))
+            observations, rewards, terminated, truncated = map(copied, returned[:4])
+            infos = _timeless(returned[4])
+            moment = Moment(step, False, observations, rewards, terminated, truncated, infos)
         moments.append(moment)
         if scribble:
             for part in returned[:-1]:

@@ -119,7 +119,7 @@ def rows(space: gymnasium.Space[Any], batch: Any) -> list[Any]:
 
 def batched(single_space: gymnasium.Space[Any], values: Sequence[Any]) -> Any:
     """The inverse of `rows`."""
-    out = create_empty_array(single_space, n=len(values), fn=np.zeros)
+    out: Any = create_empty_array(single_space, n=len(values), fn=np.zeros)
     return concatenate(single_space, values, out)
 
 

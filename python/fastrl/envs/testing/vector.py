@@ -104,8 +104,8 @@ def check_vector_env(
         AssertionError: With the rule, the step and the environment of the first violation.
     """
     arguments = Arguments("check_vector_env")
-    if not isinstance(env, VectorEnv):
-        kind = type(env).__name__
+    kind = type(env).__name__
+    if not issubclass(type(env), VectorEnv):
         raise arguments.error("env", "be a gymnasium.vector.VectorEnv", kind, kind=TypeError)
     arguments.integer("seed", seed, low=0)
     arguments.integer("steps", steps, low=1)
@@ -446,15 +446,16 @@ class _Check:
     def check_rest(self, close: bool) -> None:
         env = self.env
         env.reset(seed=self.seed)
-        seeds = env.np_random_seed
+        seeds: Any = env.np_random_seed
         many = isinstance(seeds, tuple | list)
         first = seeds[0] if many else seeds
         if first != self.seed or (many and len(seeds) != env.num_envs):
             what = f"after reset(seed={self.seed}) np_random_seed is {seeds!r}"
             self.fail("np_random", what)
-        generators = env.np_random if many else [env.np_random]
+        random: Any = env.np_random
+        generators = random if many else [random]
         if not all(isinstance(generator, np.random.Generator) for generator in generators):
-            self.fail("np_random", f"np_random is {env.np_random!r}")
+            self.fail("np_random", f"np_random is {random!r}")
         if env.render_mode is None or env.render_mode == "human":
             self.not_applicable["render"] = f"the render mode is {env.render_mode}"
         else:
