@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "envs/foreign.h"
 
 namespace fastrl {
 namespace {
@@ -17,22 +18,6 @@ constexpr std::int64_t kMaxKeptLevels = 4096;
 constexpr std::int64_t kLaneGrain = 1024;
 constexpr std::int64_t kGrain = 256;
 constexpr std::int64_t kTextGrain = 64;
-
-void check_table(const fastrl_environment& table) {
-  if (table.abi_version != FASTRL_ABI_VERSION) {
-    fail_value("make_vec", "id", concat("be an environment of ABI version ", FASTRL_ABI_VERSION),
-               concat("version ", table.abi_version));
-  }
-  const bool complete = table.id != nullptr && table.create != nullptr &&
-                        table.destroy != nullptr && table.describe != nullptr &&
-                        table.seed != nullptr && table.seed_level != nullptr &&
-                        table.fork != nullptr && table.reset != nullptr && table.step != nullptr &&
-                        table.observe != nullptr && table.lanes >= 1 &&
-                        (table.lanes == 1 || (table.get != nullptr && table.put != nullptr));
-  if (!complete) {
-    fail_value("make_vec", "id", "be an environment with all required functions", "a gap");
-  }
-}
 
 void* make_params(const fastrl_environment& table, Options& options) {
   std::array<char, 1024> error{};
@@ -79,6 +64,7 @@ VectorEnv::VectorEnv(const fastrl_environment& table, const char* precision,
   params_.reset(make_params(table_, reader));
   reader.finish();
   table_.describe(params_.get(), &description_);
+  check_description(table_, description_);
   if (options_.max_episode_steps == 0) options_.max_episode_steps = description_.max_episode_steps;
   if (options_.wrappers.any()) {
     wrappers_ = std::make_unique<Wrappers>(table_, options_.wrappers, base_options_, description_);

@@ -12,6 +12,7 @@
 
 #include "core/check.h"
 #include "envs/asynchronous.h"
+#include "envs/foreign.h"
 #include "envs/vector_env.h"
 #include "python/bind.h"
 #include "python/output_ring.h"
@@ -288,7 +289,17 @@ Outputs outputs_of(const VectorEnv& env, const nb::dict& addresses) {
           .final_infos = many("final_infos", d.infos, d.num_infos)};
 }
 
-std::unique_ptr<Environment> make(const std::string& id, bool fast, const nb::dict& numbers,
+// The table that a capsule of another module or library holds.
+const fastrl_environment& table_of(nb::handle capsule) {
+  const void* held = PyCapsule_GetPointer(capsule.ptr(), FASTRL_CAPSULE_NAME);
+  if (held == nullptr) throw nb::python_error();
+  const auto& table = *static_cast<const fastrl_environment*>(held);
+  check_table(table);
+  return table;
+}
+
+// `source` is an id or a capsule.
+std::unique_ptr<Environment> make(nb::handle source, bool fast, const nb::dict& numbers,
                                   const nb::dict& wrappers,
                                   std::map<std::string, OptionValue> options) {
   const auto number = [&](const char* name) { return nb::cast<std::int64_t>(numbers[name]); };
@@ -303,8 +314,16 @@ std::unique_ptr<Environment> make(const std::string& id, bool fast, const nb::di
       .num_threads = number("num_threads"),
       .history = number("history"),
       .wrappers = wrapper_options_of(wrappers)};
+  if (nb::isinstance<nb::str>(source)) {
+    return std::make_unique<Environment>(
+        make_vector_env(nb::cast<std::string>(source), fast, vector_options, std::move(options)));
+  }
+  const fastrl_environment& table = table_of(source);
+  if (fast) {
+    fail_value("make_vec", "precision", concat("be 'exact' for ", table.id), "'fast'");
+  }
   return std::make_unique<Environment>(
-      make_vector_env(id, fast, vector_options, std::move(options)));
+      std::make_unique<VectorEnv>(table, "", vector_options, std::move(options)));
 }
 
 void bind_description(nb::module_& m) {
@@ -606,7 +625,8 @@ void bind_envs(nb::module_& m) {
   bind_time(c);
   bind_levels(c);
   bind_text(c);
-  m.def("make_vector_env", &make);
+  m.def("make_vector_env", &make, nb::keep_alive<0, 1>());
+  m.def("environment_id", [](nb::handle capsule) { return std::string(table_of(capsule).id); });
   m.def("environment_ids", &environment_ids);
   m.def("has_fast_form", &has_fast_form);
 }

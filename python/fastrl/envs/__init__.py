@@ -11,6 +11,8 @@ from importlib.util import find_spec
 if find_spec("gymnasium") is None:
     raise ImportError("fastrl.envs needs Gymnasium; pip install 'fastrl[envs]'")
 
+from fastrl.envs.compiling import CompiledEnvironment, CompileError, compile
+from fastrl.envs.foreign import LoadedEnvironment, get_include, load
 from fastrl.envs.goal_vector import GoalVectorEnv
 from fastrl.envs.registration import environment_ids, make_vec, register_environments
 from fastrl.envs.reward_machine import Counterfactuals, RewardMachine
@@ -38,8 +40,11 @@ __all__ = [
     "PAD_TOKEN",
     "START_TOKEN",
     "VOCABULARY",
+    "CompileError",
+    "CompiledEnvironment",
     "Counterfactuals",
     "GoalVectorEnv",
+    "LoadedEnvironment",
     "Received",
     "RewardMachine",
     "Rollout",
@@ -47,8 +52,11 @@ __all__ = [
     "TextVectorEnv",
     "Unrolled",
     "VectorEnv",
+    "compile",
     "detokenize",
     "environment_ids",
+    "get_include",
+    "load",
     "make_vec",
     "tokenize",
 ]

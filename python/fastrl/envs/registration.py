@@ -7,6 +7,7 @@ import gymnasium
 
 from fastrl import _core
 from fastrl._dispatch import Arguments
+from fastrl.envs.foreign import HasEnvironment, capsule_of
 from fastrl.envs.goal_vector import GoalVectorEnv
 from fastrl.envs.presets import PRESETS
 from fastrl.envs.reward_machine import RewardMachine
@@ -29,7 +30,7 @@ def environment_ids() -> list[str]:
 
 
 def make_vec(
-    id: str,
+    id: str | HasEnvironment,
     num_envs: int = 1,
     *,
     precision: str = "exact",
@@ -77,7 +78,9 @@ def make_vec(
     everything at the start and then only what moves, for policies that read the whole history.
 
     Args:
-        id: One of `environment_ids()`, with or without "fastrl/" in front.
+        id: One of `environment_ids()`, with or without "fastrl/" in front; or an environment of
+            your own: what `fastrl.envs.compile` and `load` return, or a module that has a capsule
+            in ``__fastrl_environment__``.
         num_envs: B.
         precision: "exact", where Gymnasium's environments equal Gymnasium bit for bit, or "fast":
             float32 in SIMD, with random streams of its own, where an environment has that form.
@@ -131,8 +134,13 @@ def make_vec(
     do not depend on its size.
     """
     arguments = Arguments("make_vec")
-    check_string("make_vec", "id", id)
-    name = id.removeprefix("fastrl/")
+    source: Any
+    if isinstance(id, str):
+        check_string("make_vec", "id", id)
+        source = name = id.removeprefix("fastrl/")
+    else:
+        source = capsule_of("make_vec", "id", id)
+        name = _core.environment_id(source)
     if preset is not None:
         if name not in PRESETS:
             raise arguments.error("preset", f"be None for {name}", repr(preset))
@@ -167,7 +175,7 @@ def make_vec(
     arguments.choice("precision", precision, ["exact", "fast"])
     arguments.choice("output", output, ["numpy", "torch"])
     native = _core.make_vector_env(
-        name,
+        source,
         precision == "fast",
         {
             "num_envs": int(num_envs),

@@ -1,0 +1,14 @@
+// Tables that come from elsewhere: checked once, before anything of theirs is called or believed.
+#pragma once
+
+#include "envs/environment_table.h"
+
+namespace fastrl {
+
+// Throws std::invalid_argument. Nothing behind `abi_version` is read where that differs.
+void check_table(const fastrl_environment& table);
+
+// The same for what `describe` wrote.
+void check_description(const fastrl_environment& table, const fastrl_description& description);
+
+}  // namespace fastrl
