@@ -16,6 +16,7 @@ from fastrl.envs.foreign import LoadedEnvironment, get_include, load
 from fastrl.envs.goal_vector import GoalVectorEnv
 from fastrl.envs.registration import environment_ids, make_vec, register_environments
 from fastrl.envs.reward_machine import Counterfactuals, RewardMachine
+from fastrl.envs.single import Environment
 from fastrl.envs.snapshot import Snapshot
 from fastrl.envs.text_vector import TextVectorEnv
 from fastrl.envs.unrolling import Rollout, Unrolled
@@ -43,6 +44,7 @@ __all__ = [
     "CompileError",
     "CompiledEnvironment",
     "Counterfactuals",
+    "Environment",
     "GoalVectorEnv",
     "LoadedEnvironment",
     "Received",

@@ -224,13 +224,14 @@ def make_vec(
 
 
 def register_environments() -> None:
-    """Lets Gymnasium's own `make_vec` find all of these under "fastrl/".
+    """Lets Gymnasium's own `make` and `make_vec` find all of these under "fastrl/".
 
     Gymnasium looks for no plugins: this module must be imported, or named in front of the id.
     """
     for name in environment_ids():
         gymnasium.register(
             f"fastrl/{name}",
+            entry_point="fastrl.envs.single:Environment",
             vector_entry_point="fastrl.envs.registration:make_vec",
             kwargs={"id": name},
         )
