@@ -7,6 +7,8 @@ from fastrl.envs import Environment, environment_ids, make_vec
 from gymnasium.utils.env_checker import check_env
 
 
+# Gymnasium compares versions below "fastrl/", too, where an older one is no worse.
+@pytest.mark.filterwarnings("ignore:.*is out of date:DeprecationWarning")
 @pytest.mark.parametrize("id", environment_ids())
 def test_gymnasium_makes_and_checks_every_environment(id):
     env = gymnasium.make(f"fastrl/{id}")
@@ -72,5 +74,5 @@ def test_a_limit_of_its_own_and_a_step_too_many():
 def test_render_modes_are_those_of_the_environment():
     assert Environment("Sokoban-v0").render() is None
     assert "ansi" in Environment("Sokoban-v0").metadata["render_modes"]
-    with pytest.raises(ValueError, match="make_vec: `render_mode` must be one of .* got 'human'"):
+    with pytest.raises(ValueError, match=r"make_vec: `render_mode` must be .*got 'human'"):
         Environment("Sokoban-v0", render_mode="human")

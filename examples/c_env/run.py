@@ -1,8 +1,8 @@
-"""An environment from a shared library in plain C.
+r"""An environment from a shared library in plain C.
 
-    cc -O2 -fPIC -shared -I$(python -c "import fastrl.envs; print(fastrl.envs.get_include())") \
-        examples/c_env/bandit.c -o build/libbandit.so
-    python examples/c_env/run.py build/libbandit.so
+cc -O2 -fPIC -shared -I$(python -c "import fastrl.envs; print(fastrl.envs.get_include())") \
+    examples/c_env/bandit.c -o libbandit.so
+python examples/c_env/run.py ./libbandit.so
 """
 
 import sys

@@ -1,4 +1,7 @@
-"""An environment in one C++ header, compiled when it is needed: python examples/compiled_env/run.py."""
+"""An environment in one C++ header, compiled when it is needed.
+
+python examples/compiled_env/run.py
+"""
 
 import time
 from pathlib import Path

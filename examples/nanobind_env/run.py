@@ -1,7 +1,7 @@
 """An environment in a nanobind module.
 
-    cmake -S examples/nanobind_env -B build/walk && cmake --build build/walk
-    PYTHONPATH=build/walk python examples/nanobind_env/run.py
+cmake -S examples/nanobind_env -B build/walk && cmake --build build/walk
+PYTHONPATH=build/walk python examples/nanobind_env/run.py
 """
 
 import numpy as np

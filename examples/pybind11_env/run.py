@@ -1,7 +1,7 @@
 """An environment in a pybind11 module.
 
-    cmake -S examples/pybind11_env -B build/catch && cmake --build build/catch
-    PYTHONPATH=build/catch python examples/pybind11_env/run.py
+cmake -S examples/pybind11_env -B build/catch && cmake --build build/catch
+PYTHONPATH=build/catch python examples/pybind11_env/run.py
 """
 
 import catch_env
@@ -18,7 +18,7 @@ def main() -> None:
     for _ in range(7):
         balls = boards[:, :-1].max(1).argmax(1)  # [64]
         paddles = boards[:, -1].argmax(1)
-        boards, rewards, terminated, _, infos = env.step(1 + np.sign(balls - paddles))
+        boards, _, terminated, _, infos = env.step(1 + np.sign(balls - paddles))
         caught += int(infos["success"].sum())
     assert terminated.all()
     print(f"caught {caught} of {env.num_envs}")

@@ -82,8 +82,7 @@ def compile(
     """
     arguments = Arguments("compile")
     if not isinstance(source, str | PathLike):
-        kind = type(source).__name__
-        raise arguments.error("source", "be a path", kind, kind=TypeError)
+        raise arguments.error("source", "be a path", type(source).__name__, kind=TypeError)
     path = Path(fspath(source)).resolve()
     if not path.is_file():
         raise arguments.error("source", "be a file", path, kind=FileNotFoundError)
@@ -236,7 +235,11 @@ def _compile_error(log: str, source: Path) -> CompileError:
         if Path(match["file"]).resolve().is_relative_to(source.parent)
         and not Path(match["file"]).resolve().is_relative_to(include)
     ]
-    chosen = own or errors
+    # Only the first of a line: a macro's failure has others behind it.
+    chosen = list(
+        {(m["file"], m["line"]): (m, rest) for m, rest in reversed(own or errors)}.values()
+    )
+    chosen.reverse()
     if not chosen:
         return CompileError(f"compile: {source.name}\n{log.strip()}", None, None, log)
     lines: list[str] = []

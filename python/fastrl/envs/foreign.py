@@ -51,9 +51,7 @@ def load(library: str | PathLike[str]) -> LoadedEnvironment:
     writes it. Load only what you trust: its code runs in this process.
     """
     if not isinstance(library, str | PathLike):
-        raise argument_error(
-            "load", "library", "be a path", type(library).__name__, kind=TypeError
-        )
+        raise argument_error("load", "library", "be a path", type(library).__name__, kind=TypeError)
     path = Path(fspath(library))
     if not path.is_file():
         raise argument_error("load", "library", "be a file", path, kind=FileNotFoundError)

@@ -1,6 +1,6 @@
 """One native environment behind Gymnasium's `Env`."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -23,7 +23,10 @@ class Environment(gymnasium.Env[Any, Any]):
             `parse_actions`, `solve` and `rewind`.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
+    metadata: dict[str, Any] = {  # noqa: RUF012  # as Gymnasium declares it
+        "render_modes": ["ansi", "rgb_array"],
+        "render_fps": 4,
+    }
 
     def __init__(
         self, id: str | HasEnvironment, *, render_mode: str | None = None, **options: Any

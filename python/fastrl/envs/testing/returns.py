@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from fastrl.envs.testing.structures import as_numpy, misfit
+from fastrl.envs.testing.structures import as_numpy, form, misfit
 
 Fail = Callable[[str, str], None]
 
@@ -39,8 +39,8 @@ def _check_vector(
         or value.shape != (env.num_envs,)
     ):
         of = {"f": "floats", "b": "bool"}[kind]
-        got = f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else repr(value)
-        fail(rule, f"{name} must be an array of {of}, [B] = [{env.num_envs}], got {got}")
+        expected = f"an array of {of}, [B] = [{env.num_envs}]"
+        fail(rule, f"{name} must be {expected}, got {form(value)}")
     elif not np.isfinite(value).all():
         fail(rule, f"{name} must be finite, got {value}")
 

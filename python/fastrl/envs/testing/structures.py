@@ -6,10 +6,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import numpy.typing as npt
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
 from fastrl._dispatch import is_torch
+from fastrl.envs.testing import exact
 
 
 def as_numpy(tree: Any) -> Any:
@@ -42,44 +42,10 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, tree
 
 
-def difference(a: Any, b: Any, path: str = "") -> str | None:
-    """Where and how two trees differ, None if they are equal; NaN equals itself."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        if a.keys() != b.keys():
-            odd = sorted(map(str, a.keys() ^ b.keys()))
-            return f"{path} has {', '.join(odd)} in one and not in the other"
-        pairs = [(a[key], b[key], f"{path}[{key!r}]") for key in a]
-    elif isinstance(a, tuple | list) and isinstance(b, tuple | list):
-        if len(a) != len(b):
-            return f"{path} has {len(a)} and {len(b)} parts"
-        pairs = [(x, y, f"{path}[{i}]") for i, (x, y) in enumerate(zip(a, b, strict=True))]
-    else:
-        return _leaf_difference(a, b, path)
-    found = (difference(*pair) for pair in pairs)
-    return next((text for text in found if text is not None), None)
-
-
-def _leaf_difference(a: Any, b: Any, path: str) -> str | None:
-    x, y = np.asarray(a), np.asarray(b)
-    if x.shape != y.shape or x.dtype != y.dtype:
-        return f"{path} is {_kind(x)} and {_kind(y)}"
-    if x.dtype == object:
-        if x.ndim == 0:
-            return None if a == b else f"{path} is {a!r} and {b!r}"
-        found = (
-            difference(p, q, f"{path}[{i}]") for i, (p, q) in enumerate(zip(x, y, strict=True))
-        )
-        return next((text for text in found if text is not None), None)
-    equal = (x == y) | ((x != x) & (y != y))
-    if equal.all():
-        return None
-    at = np.unravel_index(int(np.argmin(equal)), x.shape)
-    place = f"[{', '.join(map(str, at))}]" if at else ""
-    return f"{path}{place} is {x[at]} and {y[at]}"
-
-
-def _kind(array: npt.NDArray[Any]) -> str:
-    return f"{array.dtype}{list(array.shape)}"
+def difference(a: Any, b: Any, path: str) -> str | None:
+    """Where and how two trees differ, None if they are equal to the bit."""
+    found = exact.difference(a, b, path)
+    return None if found is None else f"{found.path} is {found.expected} and {found.got}"
 
 
 def misfit(space: gymnasium.Space[Any], value: Any, path: str = "") -> str | None:
@@ -106,7 +72,7 @@ def _leaf_misfit(space: gymnasium.Space[Any], value: Any, path: str) -> str | No
             return f"{path} must be an array, got {type(value).__name__}"
         if value.shape != space.shape or value.dtype != space.dtype:
             expected = f"{np.dtype(space.dtype)}{list(space.shape)}"
-            return f"{path} must be {expected}, got {_kind(value)}"
+            return f"{path} must be {expected}, got {form(value)}"
     if not space.contains(value):
         return f"{path} must be in {space}, got {value!r}"
     return None
@@ -134,3 +100,9 @@ def overwrite(tree: Any) -> None:
             leaf[...] = np.nan
         elif leaf.dtype.kind in "iu":
             leaf[...] = np.iinfo(leaf.dtype).max
+
+
+def form(value: Any) -> str:
+    """As in "float32[3, 4]", or the type's name."""
+    is_array = isinstance(value, np.ndarray)
+    return f"{value.dtype}{list(value.shape)}" if is_array else type(value).__name__

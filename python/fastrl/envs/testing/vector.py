@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from fastrl._dispatch import Arguments
 from fastrl.envs.testing.returns import check_returned
 from fastrl.envs.testing.rollouts import Flags, Moment, parting, parting_of_rows, roll_out
-from fastrl.envs.testing.structures import as_numpy, batched, copied, difference, leaves, rows
+from fastrl.envs.testing.structures import as_numpy, batched, copied, difference, form, leaves, rows
 
 RULES: Final[dict[str, str]] = {
     "metadata": 'metadata["autoreset_mode"] is an AutoresetMode, num_envs at least 1',
@@ -398,7 +398,9 @@ class _Check:
         chosen = rows(space, actions)
         others = [rows(space, batch) for batch in self.others]
         for i in np.flatnonzero(ended):
-            unlike = (batch[i] for batch in others if difference(batch[i], chosen[i]) is not None)
+            unlike = (
+                batch[i] for batch in others if difference(batch[i], chosen[i], "") is not None
+            )
             chosen[i] = next(unlike, chosen[i])
         return batched(self.env.single_action_space, chosen)
 
@@ -412,8 +414,8 @@ class _Check:
             if not ended.any():
                 continue
             finals = infos.get("final_obs")
-            if (form := _form(finals)) != f"object[{self.env.num_envs}]":
-                self.fail("same_step", f"final_obs must be an array object[B], got {form}", step)
+            if (got := form(finals)) != f"object[{self.env.num_envs}]":
+                self.fail("same_step", f"final_obs must be an array object[B], got {got}", step)
                 continue
             for i, final in enumerate(finals):
                 if not ended[i]:
@@ -461,7 +463,7 @@ class _Check:
         else:
             frames: Any = env.render()
             if not isinstance(frames, tuple | list | np.ndarray) or len(frames) != env.num_envs:
-                self.fail("render", f"got {_form(frames)}")
+                self.fail("render", f"got {form(frames)}")
         if not close:
             self.not_applicable["close"] = "not asked for"
             return
@@ -470,8 +472,3 @@ class _Check:
             env.close()
         except Exception as error:  # any is too many
             self.fail("close", f"the second time raises {type(error).__name__}: {error}")
-
-
-def _form(value: Any) -> str:
-    is_array = isinstance(value, np.ndarray)
-    return f"{value.dtype}{list(value.shape)}" if is_array else type(value).__name__
