@@ -1,4 +1,4 @@
-"""The commands: train, demo, info."""
+"""The commands: train, demo, play, info."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +84,26 @@ def demo(
         picture = out / "success.png"
         trainers = open_runs(configs, folders, picture)
     run_training(trainers, folders, picture, f"{DEMO_TITLE}, seed {seed}")
+
+
+@app.command()
+def play(
+    env: Annotated[str, typer.Argument(help="id, or a C++ header or shared library of your own")],
+    seed: Annotated[int | None, typer.Option(help="of the levels and all that is random")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="key=value, of the environment or of make_vec")
+    ] = None,
+) -> None:
+    """Play an environment in the terminal; u takes a step back.
+
+    Keys choose actions where these are few, words and numbers elsewhere. Without a terminal each
+    line of the input is one action, or u, r (reset) and q (quit).
+    """
+    from fastrl.cli.options import read_option
+    from fastrl.cli.play import play_game
+
+    with _errors_on_one_line():
+        play_game(env, seed, dict(read_option("play", text) for text in option or []))
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """Training runs on the terminal: a live display, then a table and a picture."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from fastrl._dispatch import argument_error
+from fastrl.cli.options import read_option
 from fastrl.recipes.config import TrainConfig
 from fastrl.recipes.plots import plot_success, steps_to_success
 from fastrl.recipes.run_log import Record, read_log
@@ -28,29 +28,18 @@ _FLAGS = {
     "env_steps": "--steps",
     "learning_rate": "--learning-rate",
 }
-_PYTHON_BOOLS = {"True": "true", "False": "false"}
 _RUN_OPTIONS = {field.name for field in dataclasses.fields(TrainConfig)} - set(_FLAGS)
 
 
 def parse_options(options: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Splits key=value texts into the environment's options and the run's.
-
-    Values are read as JSON where they are JSON (numbers, true, null), True and False as Python
-    means them, and all others as text.
-    """
+    """Splits key=value texts into the environment's options and the run's."""
     env_options: dict[str, Any] = {}
     run_options: dict[str, Any] = {}
     for option in options:
-        key, equals, text = option.partition("=")
-        if not (key and equals):
-            raise argument_error("train", "--option", "be key=value", repr(option))
+        key, value = read_option("train", option)
         if key in _FLAGS:
             flag = _FLAGS[key]
             raise argument_error("train", "--option", f"not be {key}, which is {flag}", option)
-        try:
-            value = json.loads(_PYTHON_BOOLS.get(text, text))
-        except ValueError:
-            value = text
         (run_options if key in _RUN_OPTIONS else env_options)[key] = value
     return env_options, run_options
 
