@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from fastrl.cli.app import app
 from fastrl.cli.play import Game
@@ -17,6 +16,32 @@ from fastrl.envs import Environment
 from typer.testing import CliRunner
 
 HEADER = Path(__file__).parents[1] / "examples" / "compiled_env" / "my_env.hpp"
+
+# The reward is the sum of two numbers.
+STEER = """
+#include <fastrl/environment.h>
+struct Steer {
+  static constexpr const char* kId = "Steer-v0";
+  static constexpr std::uint32_t kVersion = 1;
+  using Action = const float*;
+  struct Params {};
+  struct State { double sum; };
+  static Params parse(fastrl::Options&) { return {}; }
+  static void describe(const Params&, fastrl::Description& d) {
+    d.add_observation(fastrl::box<double>({1}, -fastrl::kInfinity, fastrl::kInfinity));
+    d.set_action(fastrl::box<float>({2}, -1, 1));
+  }
+  static State reset(const Params&, fastrl::RandomStream&) { return {0}; }
+  static fastrl::StepResult step(const Params&, State& s, fastrl::RandomStream&, Action a) {
+    s.sum += a[0] + a[1];
+    return {.reward = a[0] + a[1]};
+  }
+  static void observe(const Params&, const State& s, const fastrl::Rows& rows) {
+    *rows.at<double>(0) = s.sum;
+  }
+};
+FASTRL_ENVIRONMENT(Steer);
+"""
 
 
 def play(*arguments, lines=()):
@@ -31,7 +56,7 @@ def states(output):
 
 def test_lines_are_words_numbers_and_commands():
     options = ("--seed", 3, "--option", "slippery=false")
-    lines = ["Right", "1", "u", "nonsense", "9", "", "Left"]
+    lines = ["Right", "1", "u", "nonsense", "9", "", "Down"]
     result = play("FrozenLakeText-v0", *options, lines=lines)
     assert result.exit_code == 0, result.output
     assert "0 left, 1 down, 2 right, 3 up; u undo, r reset, q quit" in result.output
@@ -122,21 +147,18 @@ def test_what_cannot_be_played_is_said_on_one_line(arguments, message):
     assert result.output.count("\n") == 1
 
 
-def test_rows_of_numbers_are_actions_of_a_box():
-    class Box(Environment):
-        """Says that its actions are two numbers."""
-
-    game = Game(Box("CodeLock-v0"), "Box", 0)
-    import gymnasium
-
-    game.env.action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
-    game._words = ()
-    game.env.batch.__class__ = type(game.env.batch).__mro__[1]
-    assert np.array_equal(game._action("0.5, -1"), np.float32([0.5, -1]))
-    with pytest.raises(ValueError, match=r"'0.5 2' is out of range"):
-        game._action("0.5 2")
-    with pytest.raises(ValueError, match=r"'1 2 3' names no action"):
-        game._action("1 2 3")
+def test_rows_of_numbers_are_actions_of_a_box(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTRL_CACHE_DIR", str(tmp_path))
+    (tmp_path / "steer.hpp").write_text(STEER)
+    lines = ["0.5, -1", "0.25 0.25", "0.5 2", "1 2 3", "left"]
+    result = play(tmp_path / "steer.hpp", lines=lines)
+    assert states(result.output)[:2] == [
+        "step 1, return -0.5: reward -0.5",
+        "step 2, return 0: reward 0.5",
+    ]
+    assert "'0.5 2' is out of range: an action of Box(-1.0, 1.0, (2,), float32)" in result.output
+    assert "'1 2 3' names no action" in result.output
+    assert "'left' names no action" in result.output
 
 
 def test_keys_play_in_a_terminal():

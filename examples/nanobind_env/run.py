@@ -1,6 +1,6 @@
 """An environment in a nanobind module.
 
-cmake -S examples/nanobind_env -B build/walk && cmake --build build/walk
+python examples/nanobind_env/build.py build/walk
 PYTHONPATH=build/walk python examples/nanobind_env/run.py
 """
 
