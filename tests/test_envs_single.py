@@ -9,6 +9,8 @@ from gymnasium.utils.env_checker import check_env
 
 # Gymnasium compares versions below "fastrl/", too, where an older one is no worse.
 @pytest.mark.filterwarnings("ignore:.*is out of date:DeprecationWarning")
+# It also warns of the spaces of its own CartPole and Pendulum, which are these.
+@pytest.mark.filterwarnings("ignore:.*Box (action|observation) space:UserWarning")
 @pytest.mark.parametrize("id", environment_ids())
 def test_gymnasium_makes_and_checks_every_environment(id):
     env = gymnasium.make(f"fastrl/{id}")

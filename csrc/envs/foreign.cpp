@@ -53,7 +53,12 @@ bool is_name(const char* name) {
 
 }  // namespace
 
-void check_table(const fastrl_environment& table) {
+void check_table(const fastrl_environment& table, const char* function, const char* argument) {
+  const auto refuse = [&](const std::string& id, const std::string& expected,
+                          const std::string& actual) {
+    fail_value(function, argument, concat("be an environment", expected),
+               concat(actual, id.empty() ? "" : " in ", id));
+  };
   if (table.abi_version != FASTRL_ABI_VERSION) {
     refuse("", concat(" built against version ", FASTRL_ABI_VERSION, " of the table"),
            concat("version ", table.abi_version, "; compile it again"));
@@ -82,8 +87,8 @@ void check_table(const fastrl_environment& table) {
                    {"observe", table.observe != nullptr},
                    {"get", table.lanes == 1 || table.get != nullptr},
                    {"put", table.lanes == 1 || table.put != nullptr}};
-  for (const auto& function : functions) {
-    if (!function.is_there) refuse(id, concat(" with a function ", function.name), "none");
+  for (const auto& one : functions) {
+    if (!one.is_there) refuse(id, concat(" with a function ", one.name), "none");
   }
 }
 

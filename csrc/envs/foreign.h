@@ -5,8 +5,10 @@
 
 namespace fastrl {
 
-// Throws std::invalid_argument. Nothing behind `abi_version` is read where that differs.
-void check_table(const fastrl_environment& table);
+// Throws std::invalid_argument about an argument of a function. Nothing behind `abi_version` is
+// read where that differs.
+void check_table(const fastrl_environment& table, const char* function = "make_vec",
+                 const char* argument = "id");
 
 // The same for what `describe` wrote.
 void check_description(const fastrl_environment& table, const fastrl_description& description);

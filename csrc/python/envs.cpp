@@ -290,11 +290,11 @@ Outputs outputs_of(const VectorEnv& env, const nb::dict& addresses) {
 }
 
 // The table that a capsule of another module or library holds.
-const fastrl_environment& table_of(nb::handle capsule) {
+const fastrl_environment& table_of(nb::handle capsule, const char* function, const char* argument) {
   const void* held = PyCapsule_GetPointer(capsule.ptr(), FASTRL_CAPSULE_NAME);
   if (held == nullptr) throw nb::python_error();
   const auto& table = *static_cast<const fastrl_environment*>(held);
-  check_table(table);
+  check_table(table, function, argument);
   return table;
 }
 
@@ -318,7 +318,7 @@ std::unique_ptr<Environment> make(nb::handle source, bool fast, const nb::dict& 
     return std::make_unique<Environment>(
         make_vector_env(nb::cast<std::string>(source), fast, vector_options, std::move(options)));
   }
-  const fastrl_environment& table = table_of(source);
+  const fastrl_environment& table = table_of(source, "make_vec", "id");
   if (fast) {
     fail_value("make_vec", "precision", concat("be 'exact' for ", table.id), "'fast'");
   }
@@ -626,7 +626,9 @@ void bind_envs(nb::module_& m) {
   bind_levels(c);
   bind_text(c);
   m.def("make_vector_env", &make, nb::keep_alive<0, 1>());
-  m.def("environment_id", [](nb::handle capsule) { return std::string(table_of(capsule).id); });
+  m.def("environment_id", [](nb::handle capsule, const char* function, const char* argument) {
+    return std::string(table_of(capsule, function, argument).id);
+  });
   m.def("environment_ids", &environment_ids);
   m.def("has_fast_form", &has_fast_form);
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from fastrl._dispatch import Arguments
-from fastrl.envs.foreign import LoadedEnvironment, get_include, library_capsule
+from fastrl.envs.foreign import LoadedEnvironment, get_include
 
 # As the environments of the library are compiled: numbers do not depend on the instruction set.
 _FLAGS: Final = (
@@ -93,7 +93,7 @@ def compile(
     folder = _cache_folder()
     key = _key(path, command)
     library = _kept(folder, key) or _built(folder, key, path, command, seconds)
-    return CompiledEnvironment(library, library_capsule("compile", "source", library))
+    return CompiledEnvironment("compile", "source", library)
 
 
 def _compiler_command(arguments: Arguments, compiler: str | None) -> list[str]:

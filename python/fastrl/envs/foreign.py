@@ -27,10 +27,10 @@ class LoadedEnvironment:
         library: The file. Its code stays loaded as long as the process lives.
     """
 
-    def __init__(self, library: Path, capsule: Any) -> None:
+    def __init__(self, function: str, argument: str, library: Path) -> None:
         self.library = library
-        self.id: str = _core.environment_id(capsule)
-        self.__fastrl_environment__ = capsule
+        self.__fastrl_environment__ = _capsule(function, argument, library)
+        self.id: str = _core.environment_id(self.__fastrl_environment__, function, argument)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r}, {str(self.library)!r})"
@@ -55,10 +55,10 @@ def load(library: str | PathLike[str]) -> LoadedEnvironment:
     path = Path(fspath(library))
     if not path.is_file():
         raise argument_error("load", "library", "be a file", path, kind=FileNotFoundError)
-    return LoadedEnvironment(path, library_capsule("load", "library", path))
+    return LoadedEnvironment("load", "library", path)
 
 
-def library_capsule(function: str, argument: str, path: Path) -> Any:
+def _capsule(function: str, argument: str, path: Path) -> Any:
     """The capsule of the one environment that a shared library exports."""
     try:
         table_function = getattr(ctypes.CDLL(str(path.resolve())), _SYMBOL)
@@ -83,6 +83,6 @@ def capsule_of(function: str, argument: str, environment: object) -> Any:
     is_named = ctypes.pythonapi.PyCapsule_IsValid
     is_named.argtypes = [ctypes.py_object, ctypes.c_char_p]
     if not is_named(capsule, _CAPSULE_NAME):
-        expected = 'be an id, or hold a capsule "fastrl.environment" in __fastrl_environment__'
+        expected = 'be a string, or hold a capsule "fastrl.environment" in __fastrl_environment__'
         raise Arguments(function).error(argument, expected, repr(capsule), kind=TypeError)
     return capsule

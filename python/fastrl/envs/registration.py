@@ -13,7 +13,6 @@ from fastrl.envs.presets import PRESETS
 from fastrl.envs.reward_machine import RewardMachine
 from fastrl.envs.text_vector import TextVectorEnv
 from fastrl.envs.vector import VectorEnv, render_modes
-from fastrl.envs.vocabulary import check_string
 from fastrl.envs.wrappers import check_wrappers, plain_option
 
 AUTORESET_MODES = {
@@ -136,11 +135,10 @@ def make_vec(
     arguments = Arguments("make_vec")
     source: Any
     if isinstance(id, str):
-        check_string("make_vec", "id", id)
         source = name = id.removeprefix("fastrl/")
     else:
         source = capsule_of("make_vec", "id", id)
-        name = _core.environment_id(source)
+        name = _core.environment_id(source, "make_vec", "id")
     if preset is not None:
         if name not in PRESETS:
             raise arguments.error("preset", f"be None for {name}", repr(preset))
