@@ -1,6 +1,7 @@
-"""Group advantages and credit masks against the loops that trainers run and vectorized torch.
+"""Advantages and credit masks against the loops that trainers run and vectorized torch.
 
-The loops are what verl and Trinity-RFT run on the CPU between sampling and training.
+The loops are what CleanRL and Stable-Baselines3 (gae), verl and Trinity-RFT (the others) run on the
+CPU between sampling and training.
 
     python benchmarks/bench_advantages.py --op group_advantages --shape 8192x8 --device cpu
 """
@@ -10,18 +11,62 @@ from collections import defaultdict
 from functools import partial
 
 import fastrl
+import numpy as np
 import torch
 from harness import Provider, measure, parse, report
 from tolerance import assert_close
 
 EPS = 1e-4
 
+GAMMA, LAMBDA = 0.99, 0.95
+
+# Steps × environments: Atari PPO, a middle one, many native environments, one token sequence.
 # Trajectories × group size: a small step, a large step. Sequences × tokens: agentic trajectories.
 SHAPES = {
+    "gae": ["128x8", "2048x256", "128x8192", "32768x1"],
     "group_advantages": ["512x8", "8192x8"],
     "pivot_mask": ["64x2048", "768x16384"],
     "divergence_points": ["64x2048", "768x16384"],
 }
+
+
+def gae_inputs(num_steps, num_envs, device):
+    """Rewards, values and next values as one follows the other, and the two flags."""
+    generator = torch.Generator().manual_seed(0)
+    rewards = torch.randn(num_steps, num_envs, generator=generator)
+    values = torch.randn(num_steps + 1, num_envs, generator=generator)
+    terminated = torch.rand(num_steps, num_envs, generator=generator) < 0.01
+    truncated = torch.rand(num_steps, num_envs, generator=generator) < 0.01
+    inputs = rewards, values[:-1].contiguous(), values[1:].contiguous(), terminated, truncated
+    return [x.to(device) for x in inputs]
+
+
+def gae_cleanrl(rewards, values, next_values, terminated, truncated):
+    """CleanRL's loop over torch rows, with a bootstrap at truncation."""
+    bootstrap = torch.where(terminated, 0.0, next_values)
+    continues = (~(terminated | truncated)).to(rewards.dtype)
+    advantages, tail = torch.zeros_like(rewards), 0.0
+    for t in reversed(range(len(rewards))):
+        td_error = rewards[t] + GAMMA * bootstrap[t] - values[t]
+        advantages[t] = tail = td_error + GAMMA * LAMBDA * continues[t] * tail
+    return advantages
+
+
+def gae_sb3(*inputs):
+    """Stable-Baselines3's loop over NumPy rows, likewise."""
+    rewards, values, next_values, terminated, truncated = (x.numpy() for x in inputs)
+    bootstrap = np.where(terminated, rewards.dtype.type(0), next_values)
+    continues = (~(terminated | truncated)).astype(rewards.dtype)
+    advantages, tail = np.zeros_like(rewards), 0.0
+    for t in reversed(range(len(rewards))):
+        td_error = rewards[t] + GAMMA * bootstrap[t] - values[t]
+        tail = td_error + GAMMA * LAMBDA * continues[t] * tail
+        advantages[t] = tail
+    return torch.from_numpy(advantages)
+
+
+def gae_fastrl(*inputs):
+    return fastrl.gae(*inputs, gamma=GAMMA, lambda_=LAMBDA)
 
 
 def group_inputs(size, group_size, device):
@@ -99,6 +144,10 @@ def divergence_torch(base, retry):
 
 
 OPS = {
+    "gae": (
+        gae_inputs,
+        {"fastrl": gae_fastrl, "numpy loop": gae_sb3, "loop": gae_cleanrl},
+    ),
     "group_advantages": (
         group_inputs,
         {"fastrl": group_fastrl, "torch": group_torch, "loop": group_loop},
@@ -115,12 +164,13 @@ OPS = {
 
 
 def providers_of(op, shape, device):
-    """Each way to do it, with a check against vectorized torch in float64."""
+    """Each way to do it, with a check against plain torch in float64."""
     make_inputs, functions = OPS[op]
     inputs = make_inputs(*shape, device)
     doubled = [x.double() if x.is_floating_point() else x for x in inputs]
-    want = functions["torch"](*doubled).cpu()
-    naive = functions["torch"](*inputs).cpu()
+    plain = functions["torch" if "torch" in functions else "loop"]
+    want = plain(*doubled).cpu()
+    naive = plain(*inputs).cpu()
 
     def check(function):
         result = function(*inputs).cpu()
@@ -139,6 +189,8 @@ def main():
     parser.add_argument("--shape", help="as in 8192x8")
     arguments = parse(parser, seconds=3.0)
     for op in [arguments.op] if arguments.op else OPS:
+        if op == "gae" and arguments.device == "cuda":
+            continue  # has no GPU kernel
         for shape in [arguments.shape] if arguments.shape else SHAPES[op]:
             size = tuple(int(number) for number in shape.split("x"))
             providers = providers_of(op, size, arguments.device)

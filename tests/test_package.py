@@ -19,6 +19,7 @@ PUBLIC_NAMES = {
     "TokenStats",
     "__version__",
     "divergence_points",
+    "gae",
     "group_advantages",
     "make_vec",
     "num_threads",

@@ -7,10 +7,13 @@
 #include <limits>
 #include <numeric>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "core/check.h"
+#include "core/instruction_set.h"
 #include "core/random.h"
+#include "core/thread_pool.h"
 
 namespace fastrl {
 namespace {
@@ -104,6 +107,97 @@ std::vector<Statistics> group_statistics(std::span<const T> rewards, const Group
   return result;
 }
 
+// `x` where `keep` is set, else 0. A select would be a branch, which GCC 12 does not vectorize, and
+// a product would not drop NaN.
+template <typename Real>
+FASTRL_INLINE Real keep_if(bool keep, Real x) {
+  using Bits = std::conditional_t<sizeof(Real) == 4, std::uint32_t, std::uint64_t>;
+  return std::bit_cast<Real>(std::bit_cast<Bits>(x) & -static_cast<Bits>(keep));
+}
+
+constexpr std::int64_t kGaeBlock = 64;  // environments whose A_{t+1} stays in registers or cache
+
+// One step back in time for `count` neighbors; `tail` is A_{t+1} and becomes A_t. Pointers stand at
+// the row's first environment.
+template <bool kEveryRowIsAStep, typename Real>
+FASTRL_INLINE void gae_row(const Real* __restrict rewards, const Real* __restrict values,
+                           const Real* __restrict next_values,
+                           const std::uint8_t* __restrict terminated,
+                           const std::uint8_t* __restrict truncated,
+                           const std::uint8_t* __restrict stepped, std::int64_t count, Real gamma,
+                           Real decay, Real* __restrict tail, Real* __restrict advantages) {
+  for (std::int64_t b = 0; b < count; ++b) {
+    const Real next_value = keep_if(terminated[b] == 0, next_values[b]);
+    const Real next_advantage = keep_if((terminated[b] | truncated[b]) == 0, tail[b]);
+    const Real td_error = rewards[b] + gamma * next_value - values[b];
+    const Real advantage = td_error + decay * next_advantage;
+    if constexpr (kEveryRowIsAStep) {
+      tail[b] = advantages[b] = advantage;
+    } else {
+      const bool step = stepped[b] != 0;
+      advantages[b] = keep_if(step, advantage);
+      tail[b] = advantages[b] + keep_if(!step, tail[b]);
+    }
+  }
+}
+
+template <typename Real>
+using GaeSweep = void (*)(const GaeInputs<Real>&, double, double, std::int64_t, std::int64_t,
+                          Real*);
+
+// All steps of the environments [begin, end).
+template <typename Real>
+FASTRL_INLINE void gae_sweep(const GaeInputs<Real>& in, double gamma, double lambda,
+                             std::int64_t begin, std::int64_t end, Real* advantages) {
+  const auto rounded_gamma = static_cast<Real>(gamma);
+  const auto decay = static_cast<Real>(gamma * lambda);
+  for (std::int64_t first = begin; first < end; first += kGaeBlock) {
+    const std::int64_t count = std::min(kGaeBlock, end - first);
+    Real tail[kGaeBlock] = {};
+    for (std::int64_t t = in.num_steps - 1; t >= 0; --t) {
+      const std::int64_t i = t * in.num_envs + first;
+      if (in.stepped == nullptr) {
+        gae_row<true>(in.rewards + i, in.values + i, in.next_values + i, in.terminated + i,
+                      in.truncated + i, in.stepped, count, rounded_gamma, decay, tail,
+                      advantages + i);
+      } else {
+        gae_row<false>(in.rewards + i, in.values + i, in.next_values + i, in.terminated + i,
+                       in.truncated + i, in.stepped + i, count, rounded_gamma, decay, tail,
+                       advantages + i);
+      }
+    }
+  }
+}
+
+template <typename Real>
+void gae_portable(const GaeInputs<Real>& in, double gamma, double lambda, std::int64_t begin,
+                  std::int64_t end, Real* advantages) {
+  gae_sweep(in, gamma, lambda, begin, end, advantages);
+}
+template <typename Real>
+FASTRL_TARGET_V3 void gae_v3(const GaeInputs<Real>& in, double gamma, double lambda,
+                             std::int64_t begin, std::int64_t end, Real* advantages) {
+  gae_sweep(in, gamma, lambda, begin, end, advantages);
+}
+template <typename Real>
+FASTRL_TARGET_V4 void gae_v4(const GaeInputs<Real>& in, double gamma, double lambda,
+                             std::int64_t begin, std::int64_t end, Real* advantages) {
+  gae_sweep(in, gamma, lambda, begin, end, advantages);
+}
+
+template <typename Real>
+GaeSweep<Real> gae_for_this_processor() {
+  switch (instruction_set()) {
+    case InstructionSet::kX86V4:
+      return gae_v4<Real>;
+    case InstructionSet::kX86V3:
+      return gae_v3<Real>;
+    case InstructionSet::kPortable:
+      break;
+  }
+  return gae_portable<Real>;
+}
+
 double centered(double reward, const Statistics& group, Baseline baseline) {
   const bool alone = group.size < 2;
   if (baseline == Baseline::kNone || (baseline == Baseline::kLeaveOneOut && alone)) return reward;
@@ -165,6 +259,21 @@ void positive_amplification(const T* advantages, const T* rewards, const std::in
   }
 }
 
+template <typename Real>
+void gae(const GaeInputs<Real>& inputs, double gamma, double lambda, Real* advantages) {
+  // Each environment is on its own, so the cut may follow the number of threads: few wide pieces,
+  // and one piece where waking a thread would cost more than the work.
+  constexpr std::int64_t kWorthAThread = 32768;
+  const std::int64_t rows = std::max<std::int64_t>(inputs.num_steps, 1);
+  const std::int64_t per_thread = (inputs.num_envs + num_threads() - 1) / num_threads();
+  const std::int64_t least = std::max(per_thread, kWorthAThread / rows);
+  const std::int64_t blocks = std::max<std::int64_t>((least + kGaeBlock - 1) / kGaeBlock, 1);
+  const GaeSweep<Real> sweep = gae_for_this_processor<Real>();
+  parallel_for(inputs.num_envs, blocks * kGaeBlock, [&](std::int64_t begin, std::int64_t end) {
+    sweep(inputs, gamma, lambda, begin, end, advantages);
+  });
+}
+
 template void group_advantages(const float*, const std::int64_t*, std::int64_t,
                                GroupAdvantageOptions, float*);
 template void group_advantages(const double*, const std::int64_t*, std::int64_t,
@@ -173,5 +282,7 @@ template void positive_amplification(const float*, const float*, const std::int6
                                      AmplificationOptions, float*);
 template void positive_amplification(const double*, const double*, const std::int64_t*,
                                      std::int64_t, AmplificationOptions, double*);
+template void gae(const GaeInputs<float>&, double, double, float*);
+template void gae(const GaeInputs<double>&, double, double, double*);
 
 }  // namespace fastrl

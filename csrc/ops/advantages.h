@@ -1,4 +1,4 @@
-// Advantages of groups of trajectories, float32 or float64. The formulas are in
+// Advantages of rollouts and of groups of trajectories, float32 or float64. The formulas are in
 // python/fastrl/advantages.py. Outputs may overlap no input. Group ids are arbitrary numbers in
 // any order; the grouping takes O(B) scratch memory and one pass.
 #pragma once
@@ -34,5 +34,23 @@ struct AmplificationOptions {
 template <typename T>
 void positive_amplification(const T* advantages, const T* rewards, const std::int64_t* group_ids,
                             std::int64_t batch, AmplificationOptions options, T* amplified);
+
+// T steps of B environments, time-major [T, B] and contiguous. Flags are 0 or not 0.
+template <typename Real>
+struct GaeInputs {
+  std::int64_t num_steps = 0;
+  std::int64_t num_envs = 0;
+  const Real* rewards = nullptr;
+  const Real* values = nullptr;
+  const Real* next_values = nullptr;  // not used where `terminated` is set
+  const std::uint8_t* terminated = nullptr;
+  const std::uint8_t* truncated = nullptr;
+  const std::uint8_t* stepped = nullptr;  // null: every row is a step
+};
+
+// One sweep back in time, SIMD and threads over environments, in the precision of the inputs. The
+// bits of an environment depend on its own rows alone. O(T B) time, no memory.
+template <typename Real>
+void gae(const GaeInputs<Real>& inputs, double gamma, double lambda, Real* advantages);
 
 }  // namespace fastrl

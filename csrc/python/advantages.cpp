@@ -1,4 +1,4 @@
-// Advantages of groups. Python has checked shapes, dtypes and contiguity.
+// Advantages. Python has checked shapes, dtypes and contiguity.
 #include "ops/advantages.h"
 
 #include "python/bind.h"
@@ -30,6 +30,24 @@ void bound_positive_amplification(std::uintptr_t advantages, std::uintptr_t rewa
   is_double ? run(pointer<double>(amplified)) : run(pointer<float>(amplified));
 }
 
+void bound_gae(std::int64_t num_steps, std::int64_t num_envs, bool is_double,
+               std::uintptr_t rewards, std::uintptr_t values, std::uintptr_t next_values,
+               std::uintptr_t terminated, std::uintptr_t truncated, std::uintptr_t stepped,
+               double gamma, double lambda, std::uintptr_t advantages) {
+  const auto run = [&]<typename T>(T* out) {
+    const GaeInputs<T> inputs{num_steps,
+                              num_envs,
+                              pointer<const T>(rewards),
+                              pointer<const T>(values),
+                              pointer<const T>(next_values),
+                              pointer<const std::uint8_t>(terminated),
+                              pointer<const std::uint8_t>(truncated),
+                              pointer<const std::uint8_t>(stepped)};
+    gae<T>(inputs, gamma, lambda, out);
+  };
+  is_double ? run(pointer<double>(advantages)) : run(pointer<float>(advantages));
+}
+
 }  // namespace
 
 void bind_advantages(nb::module_& m) {
@@ -41,6 +59,10 @@ void bind_advantages(nb::module_& m) {
         nb::arg("rewards"), nb::arg("group_ids"), nb::arg("batch"), nb::arg("is_double"),
         nb::arg("alpha"), nb::arg("success_threshold"), nb::arg("success_is_alpha"),
         nb::arg("success_value"), nb::arg("amplified"), nb::call_guard<nb::gil_scoped_release>());
+  m.def("gae", &bound_gae, nb::arg("num_steps"), nb::arg("num_envs"), nb::arg("is_double"),
+        nb::arg("rewards"), nb::arg("values"), nb::arg("next_values"), nb::arg("terminated"),
+        nb::arg("truncated"), nb::arg("stepped"), nb::arg("gamma"), nb::arg("lambda_"),
+        nb::arg("advantages"), nb::call_guard<nb::gil_scoped_release>());
 }
 
 }  // namespace fastrl::python

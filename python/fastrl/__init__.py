@@ -11,6 +11,7 @@ from fastrl._core import num_threads
 # Where each public name lives; the module is imported at the first use of the name.
 _HOMES: dict[str, str] = {
     "divergence_points": "credit",
+    "gae": "advantages",
     "group_advantages": "advantages",
     "pivot_mask": "credit",
     "positive_amplification": "advantages",

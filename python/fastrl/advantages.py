@@ -1,7 +1,7 @@
-"""Advantages of whole trajectories from the rewards of their group.
+"""Advantages: of the steps of a rollout, and of whole trajectories over their group.
 
-CPU arrays run C++, CUDA tensors run Triton without a host synchronization. Advantages are
-constants of the loss: nothing here is differentiated.
+CPU arrays run C++, CUDA tensors run Triton without a host synchronization where there is a kernel
+(`gae` has none). Advantages are constants of the loss: nothing here is differentiated.
 """
 
 import numpy as np
@@ -9,11 +9,14 @@ import numpy as np
 from fastrl import _core
 from fastrl._dispatch import (
     INTEGERS,
+    MASKS,
     Arguments,
     Array,
     address,
     backend,
     contiguous,
+    device_name,
+    dtype_name,
     empty,
     is_torch,
     on_device_of,
@@ -22,6 +25,102 @@ from fastrl._dispatch import (
 _REWARDS = ("float32", "float64")
 _BASELINES = ("mean", "leave_one_out", "none")
 _SCALES = ("group", "batch", "none")
+
+
+def gae(
+    rewards: Array,
+    values: Array,
+    next_values: Array,
+    terminated: Array,
+    truncated: Array,
+    *,
+    gamma: float,
+    lambda_: float,
+    stepped: Array | None = None,
+) -> Array:
+    """Generalized advantage estimates of a rollout.
+
+        δ_t = r_t + γ (1 - terminated_t) v(s'_t) - v(s_t)
+        A_t = δ_t + γ λ (1 - terminated_t) (1 - truncated_t) A_{t+1},    A_T = 0
+
+    s'_t is the state that action t led to, before any reset. A truncated step therefore still
+    bootstraps from its own next state, and nothing leaks from the next episode. `next_values` is
+    not read where `terminated` is set, so it may hold anything there, even NaN.
+
+    Where `stepped` is false the environment took no step: the row counts as not there. Its
+    advantage is 0, none of its other entries is read, and A_{t+1} of the row before it is that of
+    the row after it. Such rows come from environments left out of a step, and from autoreset:
+
+        SAME_STEP  every row is a step. s'_t is `final_obs` where an episode ended, which
+                   `next_values` must be computed from.
+        NEXT_STEP  the step after an episode's end only resets: stepped_t is
+                   ~(terminated_{t-1} | truncated_{t-1}), across rollouts too. s'_t is the
+                   observation that step t returned, so `next_values[:-1]` is `values[1:]`.
+        DISABLED   every row is a step as long as whoever ended is reset before the next one.
+
+    Sums run back in time in the dtype of `rewards`; no bit depends on the other environments or
+    the number of threads.
+
+    Args:
+        rewards: [T, B] float32 or float64, of T steps in B environments.
+        values: [T, B], dtype of `rewards`, v(s_t).
+        next_values: [T, B], dtype of `rewards`, v(s'_t).
+        terminated: [T, B] bool or uint8, as returned by the step with the same index.
+        truncated: [T, B] bool or uint8, likewise.
+        gamma: Discount, in [0, 1].
+        lambda_: In [0, 1]; 0 gives TD errors, 1 gives discounted returns minus values.
+        stepped: [T, B] bool or uint8, or None where every row is a step.
+
+    Returns:
+        [T, B] advantages, dtype, framework and device of `rewards`; `advantages + values` are the
+        λ-returns that values are fitted to (where `stepped`).
+
+    Raises:
+        NotImplementedError: `rewards` is on a GPU, which has no kernel for this.
+
+    Reference: Schulman et al., "High-Dimensional Continuous Control Using Generalized Advantage
+    Estimation", 2016, equation 16; the bootstrap at truncation: Pardo et al., "Time Limits in
+    Reinforcement Learning", 2018. Specification: `fastrl.reference.advantages.gae`.
+    """
+    check = Arguments("gae")
+    check.array("rewards", rewards, ["T", "B"], _REWARDS)
+    dtype = dtype_name(rewards)
+    check.array("values", values, ["T", "B"], [dtype])
+    check.array("next_values", next_values, ["T", "B"], [dtype])
+    flags = {"terminated": terminated, "truncated": truncated, "stepped": stepped}
+    for name, flag in flags.items():
+        if flag is not None or name != "stepped":
+            check.array(name, flag, ["T", "B"], MASKS)
+    gamma = check.number("gamma", gamma, low=0.0, high=1.0)
+    lambda_ = check.number("lambda_", lambda_, low=0.0, high=1.0)
+    if device_name(rewards) != "cpu":
+        raise check.error(
+            "rewards",
+            "be on the CPU, as gae has no GPU kernel",
+            device_name(rewards),
+            kind=NotImplementedError,
+            hint="move all of its arrays with `.cpu()`",
+        )
+    # Under names: the copies of strided views have to live until the call has ended.
+    rewards, values, next_values = map(contiguous, (rewards, values, next_values))
+    terminated, truncated = contiguous(terminated), contiguous(truncated)
+    stepped = None if stepped is None else contiguous(stepped)
+    advantages = empty(rewards, rewards.shape)
+    _core.gae(
+        check.size("T"),
+        check.size("B"),
+        dtype == "float64",
+        address(rewards),
+        address(values),
+        address(next_values),
+        address(terminated),
+        address(truncated),
+        address(stepped),
+        gamma,
+        lambda_,
+        address(advantages),
+    )
+    return advantages
 
 
 def group_advantages(

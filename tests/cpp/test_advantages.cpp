@@ -70,7 +70,67 @@ TEST(positive_amplification_by_threshold_and_by_group) {
   CHECK((amplified == std::vector<float>{-0.5f, 9, 1.5f, 9}));
 }
 
+struct Rollout {
+  std::vector<float> rewards, values, next_values;
+  std::vector<std::uint8_t> terminated, truncated, stepped;
+
+  std::vector<float> advantages(std::int64_t num_steps, std::int64_t num_envs) const {
+    std::vector<float> result(rewards.size() + 1, 7.0f);
+    gae<float>({num_steps, num_envs, rewards.data(), values.data(), next_values.data(),
+                terminated.data(), truncated.data(), stepped.empty() ? nullptr : stepped.data()},
+               0.5, 0.5, result.data());
+    CHECK(result.back() == 7.0f);  // nothing is written past the end
+    result.pop_back();
+    return result;
+  }
+};
+
+TEST(gae_by_hand) {
+  const float nan = std::nanf("");
+  // Two environments: the first is truncated in its first step, the second terminated there.
+  const Rollout rollout{{1, 1, 1, 1}, {0, 0, 2, 2}, {2, nan, 4, 4}, {0, 1, 0, 0}, {2, 0, 0, 0}, {}};
+  CHECK((rollout.advantages(2, 2) == std::vector<float>{2, 1, 1, 1}));
+}
+
+TEST(gae_passes_over_rows_that_are_no_steps) {
+  const float nan = std::nanf("");
+  const Rollout rollout{{1, nan, 1}, {0, nan, 1}, {0, nan, 0}, {0, 1, 0}, {0, 1, 0}, {1, 0, 1}};
+  CHECK((rollout.advantages(3, 1) == std::vector<float>{1, 0, 0}));
+  const Rollout none{{nan}, {nan}, {nan}, {0}, {0}, {0}};
+  CHECK((none.advantages(1, 1) == std::vector<float>{0}));
+}
+
+TEST(gae_of_many_environments_is_that_of_each) {
+  constexpr std::int64_t kSteps = 40, kEnvs = 2100;  // several pieces for the threads
+  Rollout rollout;
+  for (std::int64_t i = 0; i < kSteps * kEnvs; ++i) {
+    rollout.rewards.push_back(static_cast<float>(i % 7));
+    rollout.values.push_back(static_cast<float>(i % 5));
+    rollout.next_values.push_back(static_cast<float>(i % 3));
+    rollout.terminated.push_back(i % 11 == 0);
+    rollout.truncated.push_back(i % 13 == 0);
+    rollout.stepped.push_back(i % 17 != 0);
+  }
+  const std::vector<float> all = rollout.advantages(kSteps, kEnvs);
+  for (const std::int64_t b : {std::int64_t{0}, std::int64_t{63}, std::int64_t{1024}, kEnvs - 1}) {
+    Rollout one;
+    std::vector<float> want;
+    for (std::int64_t t = 0; t < kSteps; ++t) {
+      const auto i = static_cast<std::size_t>(t * kEnvs + b);
+      one.rewards.push_back(rollout.rewards[i]);
+      one.values.push_back(rollout.values[i]);
+      one.next_values.push_back(rollout.next_values[i]);
+      one.terminated.push_back(rollout.terminated[i]);
+      one.truncated.push_back(rollout.truncated[i]);
+      one.stepped.push_back(rollout.stepped[i]);
+      want.push_back(all[i]);
+    }
+    CHECK(one.advantages(kSteps, 1) == want);
+  }
+}
+
 TEST(empty_batches) {
+  gae<double>({}, 0.5, 0.5, nullptr);
   CHECK(advantages_of({}, {}, {.scale = RewardScale::kBatch}).empty());
   positive_amplification<float>(nullptr, nullptr, nullptr, 0, {}, nullptr);
 }

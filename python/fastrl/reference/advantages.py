@@ -8,6 +8,35 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 
 
+def gae(
+    rewards: Any,
+    values: Any,
+    next_values: Any,
+    terminated: Any,
+    truncated: Any,
+    *,
+    gamma: float,
+    lambda_: float,
+    stepped: Any = None,
+) -> Float64:
+    """Generalized advantage estimates of each environment; the formula is in `fastrl.advantages`.
+
+    Rows that are no steps are deleted first, and get 0.
+    """
+    r, v, v_next = (np.asarray(x, np.float64) for x in (rewards, values, next_values))  # [T, B]
+    v_next = np.where(terminated, 0.0, v_next)
+    ends = np.asarray(terminated, bool) | np.asarray(truncated, bool)
+    steps = np.ones(r.shape, bool) if stepped is None else np.asarray(stepped, bool)
+    advantages = np.zeros_like(r)
+    for b in range(r.shape[1]):
+        tail = 0.0  # A_{t+1}
+        for t in reversed(np.flatnonzero(steps[:, b])):
+            td_error = r[t, b] + gamma * v_next[t, b] - v[t, b]
+            tail = td_error + gamma * lambda_ * (0.0 if ends[t, b] else tail)
+            advantages[t, b] = tail
+    return advantages
+
+
 def group_advantages(
     rewards: Any,
     group_ids: Any,
