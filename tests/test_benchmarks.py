@@ -12,7 +12,8 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
-# The smallest run of each program. bench_r3l.py trains, and is no matter of seconds.
+# The smallest run of each program. Two train: bench_r3l.py is no matter of seconds, bench_ppo.py
+# has a test of its own.
 PROGRAMS = {
     "bench_advantages.py": ["--shape", "16x16"],
     "bench_envs.py": [],
@@ -33,7 +34,7 @@ def read_rows(path):
 
 def test_every_benchmark_is_run_here():
     found = {path.name for path in BENCHMARKS.glob("bench_*.py")}
-    assert found - {"bench_r3l.py"} == set(PROGRAMS)
+    assert found - {"bench_ppo.py", "bench_r3l.py"} == set(PROGRAMS)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -78,6 +79,25 @@ def test_parity_is_reported(tmp_path):
     assert "540 steps compared, **no differences**" in text
     for mode in ("next_step", "same_step", "disabled"):
         assert f"| Blackjack-v1 | {mode} | 180 |" in text
+
+
+def test_benchmark_of_ppo_runs_and_writes_lines_table_and_picture(tmp_path):
+    pytest.importorskip("torch")
+    finished = subprocess.run(
+        [sys.executable, BENCHMARKS / "bench_ppo.py", "--quick", "--out", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert finished.returncode == 0, finished.stderr
+    rows = read_rows(tmp_path / "bench_ppo.jsonl")
+    assert [row["env"] for row in rows] == ["CartPole-v1", "Acrobot-v1", "Taxi-v3"]
+    assert {"commit", "seconds", "env_share", "return", "curve", "config"} <= rows[0].keys()
+    assert "Environments' share: at most" in finished.stdout
+    assert "| Taxi-v3 | 7.7 |" in (tmp_path / "bench_ppo.md").read_text()
+    assert (tmp_path / "bench_ppo.png").read_bytes().startswith(b"\x89PNG")
 
 
 def fails_by_numpy():

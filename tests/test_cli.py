@@ -40,10 +40,32 @@ def test_train_writes_log_checkpoint_and_picture(tmp_path, algorithm):
     assert read_log(tmp_path / "log.jsonl") == log
 
 
+def test_train_ppo_writes_log_checkpoint_and_picture(tmp_path):
+    small = ["--env", "Taxi-v3", "--steps", "600", "--option", "num_envs=4", "--option", "width=8"]
+    small += ["--option", "eval_episodes=2", "--option", "is_rainy=true", "--out", tmp_path]
+    result = run("train", "ppo", *small)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "returns.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "checkpoint.safetensors").exists()
+    log = read_log(tmp_path / "log.jsonl")
+    assert log[-1]["env_steps"] >= 600
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["env_options"] == {"is_rainy": True}
+    assert "of them in the environments" in result.output
+    again = run("train", "ppo", *small)
+    assert again.exit_code == 0, again.output
+    assert read_log(tmp_path / "log.jsonl") == log
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ppo"], "`algorithm` must be one of 'r3l', 'grpo', got 'ppo'"),
+        (["dqn"], "train: `algorithm` must be one of 'r3l', 'grpo', 'ppo', got 'dqn'"),
+        (["ppo", "--option", "seed=3"], "`--option` must not be seed, which is --seed"),
+        (["ppo", "--env", "Nothing-v0"], "Nothing-v0"),
+        (["ppo", "--env", "CodeLock-v0"], "PPO: `env` must have Discrete or one-dimensional Box"),
+        (["ppo", "--env", "Taxi-v3", "--option", "clip=2"], "`clip` must be in [0, 1], got 2"),
+        (["ppo", "--env", "Taxi-v3", "--steps", "0"], "`env_steps` must be at least 1, got 0"),
         (["r3l", "--option", "length"], "`--option` must be key=value, got 'length'"),
         (["r3l", "--option", "seed=3"], "`--option` must not be seed, which is --seed"),
         (

@@ -12,9 +12,9 @@ from fastrl.recipes import TrainConfig, Trainer, Transformer, TransformerConfig
 from fastrl.recipes.checkpoints import load_checkpoint, save_checkpoint
 from fastrl.recipes.demo import demo_configs
 from fastrl.recipes.objectives import grpo_objective, r3l_objective
-from fastrl.recipes.plots import plot_success, steps_to_success
+from fastrl.recipes.plots import plot_success, steps_to
+from fastrl.recipes.run_folder import CHECKPOINT_FILE, LOG_FILE
 from fastrl.recipes.run_log import RunLog, read_log
-from fastrl.recipes.train import CHECKPOINT_FILE, LOG_FILE
 from fastrl.rollout import Role
 from safetensors.torch import save_file
 
@@ -210,7 +210,7 @@ def test_training_solves_a_small_lock(algorithm):
     records = trainer.run()
     assert records[0]["success"] < 0.5
     assert trainer.success >= 0.9
-    assert steps_to_success(records, 0.9) == trainer.env_steps
+    assert steps_to(records, "success", 0.9) == trainer.env_steps
     counted = sum(
         record.get("base_env_steps", 0) + record.get("retry_env_steps", 0) for record in records
     )
@@ -439,8 +439,8 @@ def test_plots_are_written(tmp_path):
     records = [{"env_steps": 0, "success": 0.0}, {"env_steps": 5}, {"env_steps": 9, "success": 1.0}]
     plot_success({"R³L": records}, "a title", tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert steps_to_success(records, 0.9) == 9
-    assert steps_to_success(records[:2], 0.9) is None
+    assert steps_to(records, "success", 0.9) == 9
+    assert steps_to(records[:2], "success", 0.9) is None
 
 
 def test_the_demo_compares_equal_budgets_of_one_model():

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,46 +27,93 @@ def _errors_on_one_line() -> Iterator[None]:
 
 @app.command()
 def train(
-    algorithm: Annotated[str, typer.Argument(help="r3l or grpo")],
-    env: Annotated[str, typer.Option(help="id of a text environment")] = "CodeLock-v0",
+    algorithm: Annotated[str, typer.Argument(help="r3l, grpo or ppo")],
+    env: Annotated[
+        str | None,
+        typer.Option(help="id of an environment [CodeLock-v0, for ppo CartPole-v1]"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     levels: Annotated[
-        int, typer.Option(help="train on so many fixed levels; 0 draws a new one every time")
-    ] = 1,
-    steps: Annotated[int, typer.Option(help="budget of environment steps")] = 100_000,
+        int | None,
+        typer.Option(
+            help="train on so many fixed levels; 0 draws a new one every time [1, for ppo 0]"
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="budget of environment steps [100000, for ppo as the environment needs]"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="the run's folder; a run in it goes on")] = Path("runs"),
-    learning_rate: Annotated[float, typer.Option(help="of AdamW")] = 1e-3,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="of Adam [0.001, for ppo as the environment needs]"),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
-            help="key=value, of the environment (observation=compact if not given) or of the run"
+            help="key=value, of the environment (for r3l and grpo observation=compact if not "
+            "given) or of the run"
         ),
     ] = None,
 ) -> None:
-    """Train R³L or GRPO; a killed run goes on where its last checkpoint was."""
+    """Train R³L, GRPO or PPO; a killed run goes on where its last checkpoint was."""
+    from fastrl._dispatch import Arguments
+
+    given = {"env": env, "env_steps": steps, "learning_rate": learning_rate}
+    given = {name: value for name, value in given.items() if value is not None}
+    with _errors_on_one_line():
+        Arguments("train").choice("algorithm", algorithm, ["r3l", "grpo", "ppo"])
+    if algorithm == "ppo":
+        _train_ppo(given, seed, levels or None, out, option or [])
+    else:
+        _train_on_text(algorithm, given, seed, levels, out, option or [])
+
+
+def _train_on_text(
+    algorithm: str,
+    given: dict[str, Any],
+    seed: int,
+    levels: int | None,
+    out: Path,
+    options: list[str],
+) -> None:
     from fastrl.cli.runs import open_runs, parse_options, run_training
     from fastrl.recipes.config import TrainConfig
 
     with _errors_on_one_line():
-        env_options, run_options = parse_options(option or [])
+        env_options, run_options = parse_options(options)
+        values: dict[str, Any] = {"env": "CodeLock-v0", "learning_rate": 1e-3}
+        values |= given | run_options
+        # Policies here read the whole history, so what stands still is shown once.
+        defaults = {"num_levels": 1 if levels is None else levels or None, "observation": "compact"}
         config = TrainConfig(
             algorithm=algorithm,
-            env=env,
-            # Policies here read the whole history, so what stands still is shown once.
-            env_options={
-                "num_levels": levels or None,
-                "observation": "compact",
-                **env_options,
-            },
+            env_options=defaults | env_options,
             seed=seed,
-            env_steps=steps,
-            learning_rate=learning_rate,
-            **run_options,
+            **values,
         )
         label = {"r3l": "R³L", "grpo": "GRPO"}[algorithm]
         folders, picture = {label: out}, out / "success.png"
         trainers = open_runs({label: config}, folders, picture)
-    run_training(trainers, folders, picture, f"{env}, seed {seed}")
+    run_training(trainers, folders, picture, f"{config.env}, seed {seed}")
+
+
+def _train_ppo(
+    given: dict[str, Any], seed: int, levels: int | None, out: Path, options: list[str]
+) -> None:
+    from fastrl.cli.runs import open_ppo, parse_options, run_ppo
+    from fastrl.recipes.ppo import PPOConfig
+
+    with _errors_on_one_line():
+        env_options, run_options = parse_options(options, PPOConfig)
+        if levels is not None:
+            env_options["num_levels"] = levels
+        config = PPOConfig.tuned(
+            **({"env": "CartPole-v1"} | given | run_options), env_options=env_options, seed=seed
+        )
+        picture = out / "returns.png"
+        trainer = open_ppo(config, out, picture)
+    run_ppo(trainer, out, picture, f"PPO, {config.env}, seed {seed}")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from fastrl._dispatch import Arguments
 from fastrl.recipes.model import TransformerConfig
@@ -13,7 +13,41 @@ ALGORITHMS = ("r3l", "grpo")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class RunConfig:
+    """What every config of a run can do; its fields are plain JSON values."""
+
+    def to_json(self) -> str:
+        """The config as JSON, one field a line."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The config that `to_json` wrote."""
+        return cls(**json.loads(text))
+
+    def difference(self, text: str) -> str | None:
+        """How another run's JSON differs from this config, as "seed = 1 instead of 0"."""
+        if text == self.to_json():
+            return None
+        try:
+            theirs = json.loads(text)
+        except ValueError:
+            theirs = None
+        if not isinstance(theirs, dict):
+            return "something that is no config"
+        ours = json.loads(self.to_json())
+        return (
+            ", ".join(
+                f"{name} = {theirs.get(name)!r} instead of {ours.get(name)!r}"
+                for name in sorted(ours.keys() | theirs.keys())
+                if theirs.get(name) != ours.get(name)
+            )
+            or None
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
     """A training run of R³L or GRPO. Two runs with equal configs write equal logs.
 
     Args:
@@ -124,32 +158,3 @@ class TrainConfig:
     def retries(self) -> bool:
         """Whether half of each group are retries."""
         return self.algorithm == "r3l" and self.reflection
-
-    def to_json(self) -> str:
-        """The config as JSON, one field a line."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "TrainConfig":
-        """The config that `to_json` wrote."""
-        return cls(**json.loads(text))
-
-    def difference(self, text: str) -> str | None:
-        """How another run's JSON differs from this config, as "seed = 1 instead of 0"."""
-        if text == self.to_json():
-            return None
-        try:
-            theirs = json.loads(text)
-        except ValueError:
-            theirs = None
-        if not isinstance(theirs, dict):
-            return "something that is no config"
-        ours = json.loads(self.to_json())
-        return (
-            ", ".join(
-                f"{name} = {theirs.get(name)!r} instead of {ours.get(name)!r}"
-                for name in sorted(ours.keys() | theirs.keys())
-                if theirs.get(name) != ours.get(name)
-            )
-            or None
-        )

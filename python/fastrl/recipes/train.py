@@ -4,38 +4,23 @@ Every random number of update u follows from (seed, u), so a run that was killed
 last checkpoint to the same bits as one that was not.
 """
 
-import fcntl
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 import fastrl
-from fastrl._dispatch import argument_error
-from fastrl.recipes.checkpoints import (
-    checkpoint_error,
-    load_checkpoint,
-    optimizer_tensors,
-    restore_optimizer,
-    save_checkpoint,
-    write_atomically,
-)
 from fastrl.recipes.config import TrainConfig
 from fastrl.recipes.model import Transformer
 from fastrl.recipes.objectives import OBJECTIVES
-from fastrl.recipes.run_log import Record, RunLog, read_log
+from fastrl.recipes.run_folder import RunFolder
+from fastrl.recipes.run_log import Record
 from fastrl.rollout.reflect_then_retry import GroupRollout, ReflectThenRetry
 from fastrl.rollout.reflectors import RuleReflector
 from fastrl.rollout.torch_policy import TorchPolicy
-
-CONFIG_FILE = "config.json"
-LOG_FILE = "log.jsonl"
-TIMINGS_FILE = "timings.jsonl"
-CHECKPOINT_FILE = "checkpoint.safetensors"
-LOCK_FILE = "lock"
 
 _WEIGHTS, _LEVELS, _ROLLOUT, _EVALUATION = range(4)
 
@@ -71,7 +56,6 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, folder: Path | None = None) -> None:
         self.config = config
-        self.folder = folder
         torch.set_num_threads(config.torch_threads)
         self.update = 0
         self.env_steps = 0
@@ -94,20 +78,17 @@ class Trainer:
         else:
             self.rollout = GroupRollout(self.policy, envs, spec)
         self._evaluation = GroupRollout(self.policy, make_envs(config, config.eval_episodes, 1))
-        self._log: RunLog | None = None
-        self._timings: RunLog | None = None
-        self._lock: IO[bytes] | None = None
-        if folder is not None:
-            try:
-                self._open(folder)
-            except BaseException:
-                self.close()
-                raise
+        self._folder = None if folder is None else RunFolder(folder, config, "Trainer")
+        if self._folder is not None:
+            state = self._folder.restore(self.model, self.optimizer, ["success"])
+            if state is not None:
+                self.update, self.env_steps = state["update"], state["env_steps"]
+                self.success = state["success"]
 
     def close(self) -> None:
         """Leaves the folder to others; an unfinished run goes on with a new `Trainer`."""
-        if self._lock is not None:
-            self._lock.close()
+        if self._folder is not None:
+            self._folder.close()
 
     @property
     def finished(self) -> bool:
@@ -122,7 +103,7 @@ class Trainer:
         Args:
             on_update: Called with each record, for a progress display.
         """
-        if self._lock is not None and self._lock.closed and not self.finished:
+        if self._folder is not None and self._folder.closed and not self.finished:
             raise RuntimeError("Trainer.run: the folder is closed; make a new Trainer to go on")
         try:
             if self.update == 0 and not self.records:
@@ -173,95 +154,15 @@ class Trainer:
 
     def save(self) -> None:
         """Replaces the checkpoint."""
-        if self.folder is None or self._log is None:
-            return
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        state = {
-            "config": self.config.to_json(),
-            "update": self.update,
-            "env_steps": self.env_steps,
-            "success": self.success,
-            "log_offset": self._log.offset,
-        }
-        tensors |= optimizer_tensors(self.model, self.optimizer)
-        save_checkpoint(self.folder / CHECKPOINT_FILE, tensors, state)
+        if self._folder is not None:
+            state = {"update": self.update, "env_steps": self.env_steps, "success": self.success}
+            self._folder.save(self.model, self.optimizer, state)
 
     def _write(
         self, record: Record, timings: Record, on_update: Callable[[Record], None] | None
     ) -> None:
         self.records.append(record)
-        if self._log is not None and self._timings is not None:
-            self._log.write(record)
-            if timings:
-                self._timings.write(timings)
+        if self._folder is not None:
+            self._folder.write(record, timings)
         if on_update is not None:
             on_update(record)
-
-    def _open(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / LOCK_FILE).open("ab")
-        except OSError as error:
-            raise argument_error(
-                "Trainer", "folder", "be a folder to write in", f"{folder} ({error.strerror})"
-            ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise argument_error(
-                "Trainer", "folder", "be no other trainer's", f"{folder}, where one is at work"
-            ) from error
-        config_file = folder / CONFIG_FILE
-        if config_file.exists():
-            self._check_config(config_file, config_file.read_text(errors="replace"))
-        write_atomically(config_file, self.config.to_json().encode())
-        offset = 0
-        if (folder / CHECKPOINT_FILE).exists():
-            offset = self._load(folder / CHECKPOINT_FILE)
-        self._log = RunLog(folder / LOG_FILE, offset)
-        kept = read_log(folder / LOG_FILE)
-        if self.update and (not kept or kept[-1].get("update") != self.update):
-            raise argument_error(
-                "Trainer", "folder", f"hold a log up to update {self.update}", folder / LOG_FILE
-            )
-        self._timings = RunLog(folder / TIMINGS_FILE, None)
-
-    def _check_config(self, path: Path, text: str) -> None:
-        difference = self.config.difference(text)
-        if difference is not None:
-            raise argument_error(
-                "Trainer",
-                "folder",
-                "be empty or hold a run of the same config",
-                f"{path} with {difference}",
-            )
-
-    def _load(self, path: Path) -> int:
-        tensors, state = load_checkpoint(path)
-        missing = {"config", "update", "env_steps", "success", "log_offset"} - state.keys()
-        if missing:
-            raise checkpoint_error(path, f"it has no {', '.join(sorted(missing))}")
-        self._check_config(path, state["config"])
-        self._check_tensors(path, tensors)
-        prefix = "model."
-        self.model.load_state_dict(
-            {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-        )
-        restore_optimizer(self.model, self.optimizer, tensors)
-        self.update, self.env_steps = state["update"], state["env_steps"]
-        self.success = state["success"]
-        return int(state["log_offset"])
-
-    def _check_tensors(self, path: Path, tensors: dict[str, torch.Tensor]) -> None:
-        """Every weight and its optimizer state, of this model's shapes, and nothing else."""
-        expected = {f"model.{name}": list(t.shape) for name, t in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            expected[f"optimizer.step.{name}"] = []
-            for moment in ("exp_avg", "exp_avg_sq"):
-                expected[f"optimizer.{moment}.{name}"] = list(parameter.shape)
-        for name in sorted(expected.keys() | tensors.keys()):
-            shape = list(tensors[name].shape) if name in tensors else None
-            if shape != expected.get(name):
-                raise checkpoint_error(
-                    path, f"{name} has shape {shape}, this run's has {expected.get(name)}"
-                )
