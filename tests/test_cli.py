@@ -64,7 +64,7 @@ def test_train_ppo_writes_log_checkpoint_and_picture(tmp_path):
         (["ppo", "--option", "seed=3"], "`--option` must not be seed, which is --seed"),
         (["ppo", "--env", "Nothing-v0"], "Nothing-v0"),
         (["ppo", "--env", "CodeLock-v0"], "PPO: `env` must have Discrete or one-dimensional Box"),
-        (["ppo", "--env", "Taxi-v3", "--option", "clip=2"], "`clip` must be in [0, 1], got 2"),
+        (["ppo", "--env", "Taxi-v3", "--option", "clip=2"], "`clip` must be in (0, 1], got 2"),
         (["ppo", "--env", "Taxi-v3", "--steps", "0"], "`env_steps` must be at least 1, got 0"),
         (["r3l", "--option", "length"], "`--option` must be key=value, got 'length'"),
         (["r3l", "--option", "seed=3"], "`--option` must not be seed, which is --seed"),

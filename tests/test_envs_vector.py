@@ -591,7 +591,7 @@ def test_rewind_goes_back_across_resets():
     assert env.snapshot([1]).tobytes() == saved[7][[1]].tobytes()
     env.rewind(2, [0])
     assert env.snapshot([0]).tobytes() == saved[2][[0]].tobytes()
-    with pytest.raises(ValueError, match="rewind: `steps` must be at most 2, .* of environment 2"):
+    with pytest.raises(ValueError, match=r"rewind: `steps` must be at most 2, .* of environment 2"):
         env.rewind(3, [1, 2])
     with pytest.raises(ValueError, match="rewind: `steps` must be from 0 to `history` = 5, got 6"):
         env.rewind(6)

@@ -591,11 +591,9 @@ def test_forged_wrapper_bytes_are_refused_or_harmless():
             try:
                 env.restore(Snapshot.frombytes(sealed(forged)))
                 play(env, 8, 0)
-            except ValueError as error:
-                assert "an impossible state at index 0" in str(error)
-                refused += 1
-            except RuntimeError as error:  # the forged byte says that there was no reset
-                assert "never been reset" in str(error)
+            except (ValueError, RuntimeError) as error:
+                # A forged byte may also say that there was no reset.
+                assert re.search("an impossible state at index 0|never been reset", str(error))
             env.reset()
     assert refused > 40
 
