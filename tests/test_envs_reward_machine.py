@@ -246,6 +246,29 @@ def test_terminal_states_end_the_episode(mode):
         assert env.step(np.zeros(3, np.int64))[4]["machine_state"].tolist() == [0] * 3
 
 
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_the_state_can_be_observed(precision):
+    machine = RewardMachine(3, [(0, "true", 1, 1.0, "t == 5"), (1, "fallen", 2)], clocks=["t"])
+    env, plain = (
+        fastrl.make_vec("CartPole-v1", 40, precision=precision, autoreset_mode="same_step", **extra)
+        for extra in ({"reward_machine": machine, "machine_observed": True}, {})
+    )
+    assert env.single_observation_space.shape == (7,)
+    observations, told = env.reset(seed=1)[0], plain.reset(seed=1)[0]
+    np.testing.assert_array_equal(observations, np.hstack([told, [[1, 0, 0]] * 40]))
+    for _ in range(60):
+        action = np.random.default_rng(0).integers(0, 2, 40)
+        said, other = env.step(action), plain.step(action)
+        np.testing.assert_array_equal(said[0][:, :4], other[0])
+        np.testing.assert_array_equal(said[0][:, 4:], np.eye(3)[said[4]["machine_state"]])
+        ended = said[2] | said[3]
+        states = said[4]["machine_state"]
+        assert not states[ended].any()
+        for i in np.flatnonzero(ended):
+            assert said[4]["final_obs"][i][4:].tolist() == [0, 0, 1]
+    np.testing.assert_array_equal(env.observe(), said[0])
+
+
 def test_counterfactuals_of_what_an_environment_says():
     machine = machine_in_lake()[0]
     env = fastrl.make_vec("FrozenLake-v1", 64, reward_machine=machine, is_slippery=True)
@@ -265,7 +288,7 @@ def test_success_and_malformed_actions_are_labels():
         2, [(0, "malformed", 0, -1.0), (0, "success", 1, 7.0), (0, "!success", 0, 0.5)]
     )
     env = fastrl.make_vec("CodeLock-v0", 2, length=2, reward_machine=machine)
-    assert env.step_labels == ["success", "malformed"]
+    assert env.step_labels[-2:] == ["success", "malformed"]
     env.reset(seed=0)
     distance, first = env.solve(env.snapshot())
     assert distance.tolist() == [2, 2]
@@ -374,7 +397,7 @@ def test_make_vec_errors():
         ({"reward_machine": 3}, "`reward_machine` must be a RewardMachine, got int"),
         ({"machine_reward": "add"}, "`reward_machine` must be given to add a reward"),
         ({"reward_machine": machine, "machine_reward": "x"}, "`machine_reward` must be one of"),
-        ({"reward_machine": machine}, "must read labels out of success, malformed, got goal"),
+        ({"reward_machine": machine}, "must read labels out of .*success, malformed, got hole"),
     ]:
         with pytest.raises(
             (ValueError, TypeError), match=f"make_vec: {message}|make_vec: .*{message}"

@@ -112,6 +112,49 @@ def test_contexts_are_drawn_as_told_and_shared_in_groups(selector, shares):
     np.testing.assert_array_equal(again.reset(seed=3)[1]["context"], drawn)
 
 
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_physical_parameters_vary_and_are_observed(precision):
+    contexts = {"length": [0.25, 0.5, 1.0], "gravity": [9.8, 9.8, 3.7]}
+    rest = {"precision": precision, "max_episode_steps": 40, "autoreset_mode": "same_step"}
+    options = {"contexts": contexts, "context_selector": "uniform", "context_observed": True}
+    env = fastrl.make_vec("CartPole-v1", 50, **options, **rest)
+    assert env.single_observation_space.shape == (6,)
+    observations, infos = env.reset(seed=0)
+    values = np.array([contexts["gravity"], contexts["length"]], np.float32).T
+    np.testing.assert_array_equal(observations[:, 4:], values[infos["context"]])
+    assert len(np.unique(infos["context"])) == 3
+    plain = [
+        fastrl.make_vec("CartPole-v1", 50, length=length, gravity=gravity, **rest)
+        for length, gravity in zip(*contexts.values(), strict=True)
+    ]
+    for one in plain:
+        one.reset(seed=0)
+    # Until the first end: from then on each has a random stream at a place of its own.
+    alive = np.ones(50, bool)
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        chosen = infos["context"]
+        action = random.integers(0, 2, 50)
+        told = [one.step(action) for one in plain]
+        said = env.step(action)
+        alive &= ~(said[2] | said[3])
+        for i in np.flatnonzero(alive):
+            np.testing.assert_array_equal(said[0][i, :4], told[chosen[i]][0][i])
+        infos = said[4]
+        np.testing.assert_array_equal(said[0][:, 4:], values[infos["context"]])
+    np.testing.assert_array_equal(env.observe(), said[0])
+    assert not alive.all()
+
+
+def test_observed_contexts_keep_their_number():
+    contexts = {"length": [0.25, 0.5]}
+    env = fastrl.make_vec("CartPole-v1", 4, contexts=contexts, context_observed=True)
+    with pytest.raises(ValueError, match="set_contexts: `contexts` must have 1 options, which are"):
+        env.set_contexts({"length": [0.5], "gravity": [9.8]})
+    env.set_contexts({"gravity": [3.7]})
+    assert (env.reset(seed=0)[0][:, 4] == np.float32(3.7)).all()
+
+
 def test_a_reset_can_choose_contexts():
     env = fastrl.make_vec("CodeLock-v0", 4, contexts=LOCKS)
     assert env.reset(options={"context": 2})[1]["context"].tolist() == [2] * 4
@@ -247,6 +290,16 @@ def test_states_from_the_middle_of_an_episode_are_levels():
     assert env.elapsed_steps.tolist() == [0, 0, 0]
 
 
+def test_levels_can_be_written_by_hand():
+    env = locks(3)
+    texts = ["0123", "3210"]
+    env.set_levels(texts)
+    assert len(env.parse_levels(texts)) == 2
+    infos = env.reset(seed=0, options={"level": np.array([1, 0, 1])})[1]
+    assert infos["level"].tolist() == [1, 0, 1]
+    assert codes(env).tolist() == [[3, 2, 1, 0], [0, 1, 2, 3], [3, 2, 1, 0]]
+
+
 def test_levels_of_heavy_environments_are_shared_by_groups():
     env = fastrl.make_vec("Sokoban-v0", 6, group_size=3)
     env.set_levels(env.levels(2, seed=0))
@@ -277,6 +330,7 @@ def test_level_errors():
     env = locks(2)
     env.reset(seed=0)
     levels = env.levels(2, seed=0)
+    taxi = fastrl.make_vec("Taxi-v3")
     for call, message in [
         (lambda: env.set_levels(3), "`levels` must be a Snapshot, got int"),
         (lambda: env.set_levels(levels[:0]), "`levels` must hold at least one level, got none"),
@@ -286,7 +340,8 @@ def test_level_errors():
         (lambda: env.set_levels(levels, ["a", "b"]), "`weights` must hold numbers"),
         (lambda: env.set_levels(None, [1.0]), "`weights` must be None without `levels`"),
         (lambda: env.set_levels(locks(1, num_choices=5).levels(1, seed=0)), "must have the opt"),
-        (lambda: env.set_levels(["a"]), "`texts` must be empty: CodeLock-v0 reads none, got 1"),
+        (lambda: env.set_levels(["123"]), r"`texts\[0\]` must be a level of CodeLock-v0: .* got 3"),
+        (lambda: taxi.set_levels(["a"]), "`texts` must be empty: Taxi-v3 reads none, got 1"),
         (lambda: env.levels(-1, seed=0), "`n` must be from 0"),
         (lambda: env.levels(1, seed=-1), "`seed` must be from 0"),
         (lambda: env.parse_levels("a"), "`texts` must be a list, got str"),
@@ -591,9 +646,10 @@ def test_forged_wrapper_bytes_are_refused_or_harmless():
             try:
                 env.restore(Snapshot.frombytes(sealed(forged)))
                 play(env, 8, 0)
-            except (ValueError, RuntimeError) as error:
-                # A forged byte may also say that there was no reset.
-                assert re.search("an impossible state at index 0|never been reset", str(error))
+            except ValueError as error:
+                refused += "an impossible state at index 0" in str(error)
+            except RuntimeError:  # the forged byte says that there was no reset
+                pass
             env.reset()
     assert refused > 40
 
@@ -619,7 +675,10 @@ def test_forged_wrapper_bytes_are_refused_or_harmless():
         ({"contexts": {"length": [8]}, "context_selector": [1.0, 2.0]}, r"shape \[C\] = \[1\]"),
         ({"contexts": {"length": [8]}, "context_observed": True}, "`context_observed` must be Fal"),
         ({"costs": {}}, "`costs` must name at least one label, got none"),
-        ({"costs": {"lava": 1.0}}, "`costs` must name labels out of success, malformed, got lava"),
+        (
+            {"costs": {"lava": 1.0}},
+            "`costs` must name labels out of .*success, malformed, got lava",
+        ),
         ({"costs": {"success": np.nan}}, r"`costs\['success'\]` must be finite, got nan"),
         ({"cost_limit": 1.0}, "`costs` must be given where `cost_limit` is, got None"),
         ({"retries": {"turns": 3}}, "`retries` must have no key but 'max_attempts', 'decay'"),

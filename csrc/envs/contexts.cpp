@@ -1,5 +1,7 @@
 #include "envs/contexts.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>

@@ -5,8 +5,6 @@
 //       that is one call an environment, and one a context and block of lanes for SIMD forms.
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -26,7 +24,7 @@ enum class ContextSelector { kRoundRobin, kUniform, kWeights };
 struct ContextOptions {
   std::vector<OptionValues> contexts;  // each in place of the environment's options; empty: off
   ContextSelector selector = ContextSelector::kRoundRobin;
-  std::vector<double> weights;
+  std::vector<double> weights{};
   bool observed = false;
 
   bool on() const { return !contexts.empty(); }
@@ -52,8 +50,6 @@ class Contexts {
   const double* values(std::int64_t context) const {
     return values_.data() + context * num_values_;
   }
-  double low() const { return *std::ranges::min_element(values_); }
-  double high() const { return *std::ranges::max_element(values_); }
 
   // Equal where the contexts are.
   std::uint64_t hash() const { return hash_; }

@@ -33,8 +33,8 @@ class RewardMachine {
     std::int32_t state = 0;
     std::int32_t next = 0;
     double reward = 0.0;
-    std::vector<Clause> clauses;
-    std::vector<Bound> bounds;
+    std::vector<Clause> clauses{};
+    std::vector<Bound> bounds{};
     std::uint64_t resets = 0;  // clocks, bit by bit
   };
   struct Result {
