@@ -294,6 +294,7 @@ class VectorEnv {
   std::int64_t run_step(StepPlan plan, std::int64_t n);
   void keep_final(const Outputs& out, std::int64_t k) const;
   void blank_row(const Outputs& out, std::int64_t k) const;
+  std::byte* history_slot(std::int64_t i, std::uint64_t entry);
   void record_history(std::int64_t i);
   void draw_actions(std::uint64_t seed, std::int64_t step, std::int64_t begin, std::int64_t end,
                     char* rows) const;
@@ -336,7 +337,7 @@ class VectorEnv {
   std::vector<std::uint8_t> moving_;
   std::vector<double> reward_sums_;
 
-  // The last `history` slots of each environment, as rings.
+  // The last `history` slots of each environment, as rings: entry by entry, [history, num_envs].
   Bytes history_;
   std::vector<std::uint64_t> history_ends_;
   std::vector<std::int32_t> history_lengths_;

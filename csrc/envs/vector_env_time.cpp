@@ -156,10 +156,15 @@ void VectorEnv::branch(std::span<const std::int64_t> sources, std::span<const st
   num_unset_ = std::ranges::count(phases_, Phase::kUnset);
 }
 
+// Entries of all environments lie side by side: batches mostly go back together.
+std::byte* VectorEnv::history_slot(std::int64_t i, std::uint64_t entry) {
+  return history_.data() + (entry * at(num_envs()) + at(i)) * slot_size_;
+}
+
 void VectorEnv::record_history(std::int64_t i) {
   const auto capacity = static_cast<std::uint64_t>(options_.history);
   const std::uint64_t entry = history_ends_[at(i)]++ % capacity;
-  read_slot(i, history_.data() + (at(i) * capacity + entry) * slot_size_);
+  read_slot(i, history_slot(i, entry));
   std::int32_t& length = history_lengths_[at(i)];
   length = std::min(length + 1, static_cast<std::int32_t>(capacity));
 }
@@ -187,7 +192,7 @@ void VectorEnv::rewind(std::span<const std::int64_t> ids, std::int64_t steps, Rn
                history_ends_[at(i)] -= static_cast<std::uint64_t>(steps);
                history_lengths_[at(i)] -= static_cast<std::int32_t>(steps);
                const std::uint64_t entry = history_ends_[at(i)] % capacity;
-               write_slot(i, history_.data() + (at(i) * capacity + entry) * slot_size_, rng);
+               write_slot(i, history_slot(i, entry), rng);
              }
            });
 }
