@@ -444,9 +444,10 @@ void bind_steps(nb::class_<Environment>& c) {
                engine.reset(view<bool>(mask, engine.num_envs()), choices, set.outputs);
              });
            })
-      .def("step", &Environment::step)
+      .def("step", &Environment::step, nb::arg().none(), nb::arg())
       .def("step_some", &Environment::step_some)
-      .def("step_into", &Environment::step_into)
+      .def("step_into", &Environment::step_into, nb::arg().none(), nb::arg(), nb::arg().none(),
+           nb::arg().none(), nb::arg().none(), nb::arg())
       .def("send", &Environment::send)
       .def("receive", &Environment::receive)
       .def("close", &Environment::close)

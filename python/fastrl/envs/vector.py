@@ -97,6 +97,7 @@ class VectorEnv(TimeTravel, Levels, gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._all_ids = np.arange(num_envs, dtype=np.int64)
         self._same_step = autoreset_mode == gymnasium.vector.AutoresetMode.SAME_STEP
         self._renew_outputs()
+        self._single = description.structure == 0
         self._revised = [field.name for field in description.infos if field.whole_at_reset]
         self._as_tensors = output == "torch"
         self._plain = not (self._same_step or self._revised or self._as_tensors)
@@ -202,8 +203,7 @@ class VectorEnv(TimeTravel, Levels, gymnasium.vector.VectorEnv[Any, Any, Any]):
         """
         if self._into is None:
             self._into = self._make_outputs(self.num_envs)()
-        single = self._description.structure == 0
-        rows = (observations,) if single else flat(self._description, observations)
+        rows = (observations,) if self._single else flat(self._description, observations)
         if self._native.step_into(actions, rows, rewards, terminated, truncated, self._into):
             return
         converted = check_actions(
