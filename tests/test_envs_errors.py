@@ -1,0 +1,287 @@
+"""Bad calls: each is refused by a message that names what is wrong, and changes nothing."""
+
+import struct
+import threading
+
+import fastrl
+import numpy as np
+import pytest
+from fastrl import _core
+from fastrl.envs import Snapshot, environment_ids
+
+B = 4
+FORMS = [
+    (name, precision)
+    for name in environment_ids()
+    for precision in (("exact", "fast") if _core.has_fast_form(name) else ("exact",))
+]
+CONTINUOUS = ["Pendulum-v1", "MountainCarContinuous-v0", "PointReach-v0"]
+
+
+def started(name, precision="exact", **options):
+    env = fastrl.make_vec(name, B, precision=precision, history=2, **options)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    env.step(env.action_space.sample())
+    return env
+
+
+def state_of(env):
+    return env.snapshot().tobytes(), env.rewindable_steps.tolist()
+
+
+def refuses(env, kind, match, call):
+    """The call raises, and the environments are as before."""
+    before = state_of(env)
+    with pytest.raises(kind, match=match):
+        call()
+    assert state_of(env) == before
+
+
+@pytest.mark.parametrize(("name", "precision"), FORMS)
+def test_actions_of_a_wrong_shape_or_dtype(name, precision):
+    env = started(name, precision)
+    good = env.action_space.sample()
+    shape = good.shape[1:]
+    refuses(env, ValueError, r"step: `actions` must have shape \[B", lambda: env.step(good[:-1]))
+    refuses(env, ValueError, r"step: `actions` must have shape \[B", lambda: env.step(good[None]))
+    refuses(env, ValueError, r"send: `actions` must have shape \[B", lambda: env.send(good[:-1]))
+    wants = "floating-point numbers" if good.dtype.kind == "f" else "integers"
+    wrong = np.zeros((B, *shape), np.int64 if good.dtype.kind == "f" else np.float32)
+    for call in (env.step, env.send, lambda actions: env.unroll(actions[None])):
+        refuses(env, TypeError, f": `actions` must hold {wants}, got", lambda c=call: c(wrong))
+    refuses(env, TypeError, f"`actions` must hold {wants}", lambda: env.step(["Up"] * B))
+    refuses(env, TypeError, f"`actions` must hold {wants}", lambda: env.step(None))
+    env.step(good)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, precision in FORMS if precision == "exact" and name not in CONTINUOUS]
+)
+def test_integers_out_of_range(name):
+    env = started(name)
+    field = env._description.action
+    for wrong in (int(field.high[0]) + 1, int(field.low[0]) - 2, 2**31 - 1):
+        actions = env.action_space.sample()
+        actions.flat[-1] = wrong
+        for call in (env.step, env.send, lambda rows: env.unroll(rows[None])):
+            refuses(
+                env,
+                ValueError,
+                f"`actions` must be from -?[0-9]+ to {int(field.high[0])}, got {wrong} "
+                f"for environment {B - 1}",
+                lambda c=call, a=actions: c(a),
+            )
+    env.step(env.action_space.sample())
+
+
+@pytest.mark.parametrize(("name", "precision"), [form for form in FORMS if form[0] in CONTINUOUS])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite(name, precision, wrong):
+    env = started(name, precision)
+    actions = env.action_space.sample()
+    actions[2, 0] = wrong
+    for call in (env.step, env.send, lambda rows: env.unroll(rows[None])):
+        refuses(
+            env,
+            ValueError,
+            f"`actions` must be finite, got -?{abs(wrong)} for environment 2",
+            lambda c=call: c(actions),
+        )
+    # What an inactive environment is given is not read.
+    env.step(actions, np.array([True, True, False, True]))
+    # A finite number out of bounds is the environment's to clip.
+    env.step(np.full_like(actions, 1e30))
+
+
+@pytest.mark.parametrize(("name", "precision"), FORMS)
+def test_calls_before_the_first_reset(name, precision):
+    env = fastrl.make_vec(name, B, precision=precision)
+    actions = env.action_space.sample()
+    message = "environment 0 has never been reset; call reset first"
+    for function, call in [
+        ("step", lambda: env.step(actions)),
+        ("send", lambda: env.send(actions)),
+        ("unroll", lambda: env.unroll(actions[None])),
+        ("observe", env.observe),
+    ]:
+        refuses(env, RuntimeError, f"{function}: {message}", call)
+    env.reset(options={"reset_mask": np.array([True, False, True, True])})
+    env.step(actions, np.array([True, False, True, True]))
+    refuses(env, RuntimeError, "step: environment 1 has never", lambda: env.step(actions))
+
+
+@pytest.mark.parametrize("name", environment_ids())
+def test_an_episode_that_has_ended(name):
+    env = fastrl.make_vec(name, B, autoreset_mode="disabled", max_episode_steps=1, history=2)
+    env.reset(seed=0)
+    actions = env.action_space.sample()
+    assert (env.step(actions)[3] | env.step(actions, np.zeros(B, bool))[2]).all()
+    for function in ("step", "send"):
+        refuses(
+            env,
+            RuntimeError,
+            f"{function}: the episode of environment 0 has ended; reset it",
+            lambda f=function: getattr(env, f)(actions),
+        )
+
+
+@pytest.mark.parametrize(("name", "precision"), FORMS)
+def test_snapshots_of_others(name, precision):
+    env = started(name, precision)
+    other = "CodeLock-v0" if name != "CodeLock-v0" else "FrozenLakeText-v0"
+    foreign = started(other).snapshot()
+    refuses(
+        env,
+        ValueError,
+        f"restore: `snapshot` must be of {name}, got {other}",
+        lambda: env.restore(foreign),
+    )
+    few = env.snapshot([0, 1])
+    refuses(
+        env,
+        ValueError,
+        "restore: `snapshot` must hold 4 environments, got 2",
+        lambda: env.restore(few),
+    )
+    refuses(env, TypeError, "restore: `snapshot` must be a Snapshot", lambda: env.restore(b""))
+    if precision == "fast":
+        exact = started(name).snapshot()
+        refuses(
+            env,
+            ValueError,
+            "restore: `snapshot` must have the options precision=fast",
+            lambda: env.restore(exact),
+        )
+
+
+def signed(data):
+    """The bytes with the checksum that they ought to have."""
+
+    def mix(x):
+        x = (x + 0x9E3779B97F4A7C15) % 2**64
+        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) % 2**64
+        return x ^ (x >> 31)
+
+    def hashed(part):
+        value = mix(len(part))
+        padded = part + b"\0" * (-len(part) % 8)
+        for (word,) in struct.iter_unpack("<Q", padded):
+            value = mix(value ^ word)
+        return value
+
+    header = data[:72] + bytes(8)
+    return data[:72] + struct.pack("<Q", mix(hashed(header) ^ hashed(data[80:]))) + data[80:]
+
+
+@pytest.mark.parametrize(("name", "precision"), FORMS)
+def test_damaged_and_impossible_snapshots(name, precision):
+    env = started(name, precision)
+    data = env.snapshot().tobytes()
+    assert signed(data) == data
+    for cut in (b"", data[:50], data[:-1], data + b"\0"):
+        with pytest.raises(ValueError, match=r"Snapshot.frombytes: `data` must be bytes of"):
+            Snapshot.frombytes(cut)
+    damaged = bytearray(data)
+    damaged[-1] ^= 1
+    with pytest.raises(ValueError, match=r"got damaged bytes \(the checksum differs\)"):
+        Snapshot.frombytes(bytes(damaged))
+    # All bits of the last environment set, phase and steps among them, and well signed.
+    size = env._native.slot_size
+    impossible = Snapshot.frombytes(signed(data[:-size] + b"\xff" * size))
+    refuses(
+        env,
+        ValueError,
+        f"restore: `snapshot` must hold states of {name}, got an impossible state at index 3",
+        lambda: env.restore(impossible),
+    )
+
+
+def test_two_threads_and_one_environment():
+    env = fastrl.make_vec("CartPole-v1", 200_000, num_threads=1)
+    twin = fastrl.make_vec("CartPole-v1", 200_000, num_threads=1)
+    for batch in (env, twin):
+        batch.reset(seed=0)
+    actions = np.zeros(200_000, np.int64)
+    start = threading.Barrier(2)
+    done, errors = [], []
+
+    def run():
+        start.wait()
+        for _ in range(8):
+            try:
+                env.step(actions)
+                done.append(1)
+            except RuntimeError as error:
+                errors.append(str(error))
+
+    workers = [threading.Thread(target=run) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert set(errors) == {"step: another thread is using this environment"}
+    for _ in done:
+        twin.step(actions)
+    assert env.snapshot().tobytes() == twin.snapshot().tobytes()
+
+
+def test_results_under_way_keep_other_calls_out():
+    env = started("CartPole-v1")
+    actions = env.action_space.sample()
+    env.send(actions[:2], [0, 1])
+    for function, call in [
+        ("step", lambda: env.step(actions)),
+        ("snapshot", env.snapshot),
+        ("unroll", lambda: env.unroll(actions[None])),
+        ("reset", env.reset),
+    ]:
+        with pytest.raises(RuntimeError, match=f"{function}: 2 results of send are outstanding"):
+            call()
+    with pytest.raises(ValueError, match="send: `ids` must name environments whose result has"):
+        env.send(actions[:1], [1])
+    with pytest.raises(ValueError, match="recv: `batch_size` must be at most 2, the actions under"):
+        env.recv(3)
+    assert env.recv().ids.tolist() == [0, 1]
+    with pytest.raises(IndexError, match="send: `ids` must be from 0 to 3, got 4"):
+        env.send(actions[:1], [4])
+    with pytest.raises(
+        ValueError, match="send: `ids` must name each environment once, got 2 twice"
+    ):
+        env.send(actions[:2], [2, 2])
+
+
+def test_arrays_that_step_into_cannot_write():
+    env = started("CartPole-v1")
+    actions = env.action_space.sample()
+    good = {
+        "observations": np.zeros((B, 4), np.float32),
+        "rewards": np.zeros(B),
+        "terminated": np.zeros(B, bool),
+        "truncated": np.zeros(B, bool),
+    }
+    frozen = np.zeros(B)
+    frozen.flags.writeable = False
+    for name, wrong, kind, message in [
+        ("observations", np.zeros((B, 4)), TypeError, "have dtype float32, got float64"),
+        ("observations", np.zeros((B, 3), np.float32), ValueError, r"have shape \[4, 4\]"),
+        ("observations", np.zeros((4, B), np.float32).T[:, :4], ValueError, "be contiguous"),
+        ("rewards", np.zeros(B, np.float32), TypeError, "have dtype float64, got float32"),
+        ("rewards", frozen, ValueError, "be contiguous and writable"),
+        ("terminated", np.zeros(B, np.uint8), TypeError, "have dtype bool, got uint8"),
+        ("truncated", [False] * B, TypeError, "be a NumPy array or a tensor, got list"),
+    ]:
+        refuses(
+            env,
+            kind,
+            f"step_into: `{name}` must {message}",
+            lambda n=name, w=wrong: env.step_into(actions, **(good | {n: w})),
+        )
+    refuses(
+        env,
+        TypeError,
+        "step_into: `actions` must hold integers, got float64",
+        lambda: env.step_into(np.zeros(B), **good),
+    )
+    env.step_into(actions, **good)
