@@ -1,19 +1,23 @@
-"""How fast the environments restore, branch, step, render, parse, generate and solve.
+"""How fast the environments step, next to others' and alone, and what they do with time and text.
 
-    python benchmarks/bench_envs.py
+    python benchmarks/bench_envs.py --pufferlib pufferlib-3.0.0
 
-"native" is the call into the compiled core with addresses at hand, everything else the public
-method. Each timing is a block of repeated calls, so caches are warm. The bars are those that the
-project has set itself, for a machine with nothing else to do.
+EnvPool, Gymnasium and gymnax are compared where they can be imported, PufferLib's C CartPole where
+its unpacked source distribution is named; who is missing is said. "native" is the call into the
+compiled core with addresses at hand, everything else the public method. Each timing is a block of
+repeated calls, so caches are warm. The bars are those that the project has set itself, for a machine
+with nothing else to do.
 """
 
 import argparse
+from pathlib import Path
 
+import env_steps
 import fastrl
 import numpy as np
 from fastrl._dispatch import address
 from fastrl.envs import Snapshot, VectorEnv
-from harness import Provider, measure, parse, report
+from harness import Provider, measure, parse, report, speedup
 from numpy.testing import assert_array_equal
 
 BLOCK = 0.002  # seconds
@@ -112,6 +116,61 @@ def bench_time(arguments):
         baseline="replay",
         copy="copy",
     )
+
+
+def bench_rewind(arguments):
+    """Back by so many turns, against a replay of them; and CartPole, whose states are small."""
+    num_envs = 1024
+    env = sokoban(num_envs, num_levels=1000, history=TURNS)
+    turns = np.random.default_rng(0).integers(0, env.num_actions, (TURNS, num_envs))
+
+    def play():
+        for actions in turns:
+            env.step(actions)
+
+    def replay():
+        env.reset(seed=0)
+        play()
+
+    def check():
+        env.reset(seed=0)
+        before = env.state_hash()
+        play()
+        env.rewind(TURNS)
+        assert_array_equal(env.state_hash(), before)
+
+    providers = [
+        Provider(f"rewind by {TURNS}", run=lambda: env.rewind(TURNS), prepare=replay, check=check),
+        Provider(f"replay of {TURNS}", run=replay),
+    ]
+    title = f"{num_envs:,} Sokoban, back by {TURNS} turns"
+    show(arguments, title, providers, baseline=providers[1].name)
+    ratio = speedup(*providers)
+    env_steps.judge(arguments, title, [(providers[0].name, providers[1].name, ratio, 100)])
+
+    for precision in ("fast", "exact"):
+        poles = env_steps.made("CartPole-v1", num_envs, precision)
+        saved = poles.snapshot()
+
+        def leads_back(poles=poles, saved=saved):
+            before = poles.state_hash()
+            poles.step(np.zeros(num_envs, int))
+            poles.restore(saved)
+            assert_array_equal(poles.state_hash(), before)
+
+        show(
+            arguments,
+            f"{num_envs:,} CartPole, {precision}",
+            [
+                Provider(
+                    "snapshot, restore",
+                    run=lambda poles=poles, saved=saved: (poles.snapshot(), poles.restore(saved)),
+                    block=BLOCK,
+                    bar=20,
+                    check=leads_back,
+                )
+            ],
+        )
 
 
 def assert_same_apart(env, apart, run, actions):
@@ -232,11 +291,30 @@ def bench_levels(arguments):
     show(arguments, f"Sokoban, {SOLVED} levels solved", solvers)
 
 
+TABLES = {
+    "throughput": env_steps.bench_throughput,
+    "latency": env_steps.bench_latency,
+    "busy": env_steps.bench_busy,
+    "objects": env_steps.bench_objects,
+    "time": bench_time,
+    "rewind": bench_rewind,
+    "steps": bench_steps,
+    "text": bench_text,
+    "levels": bench_levels,
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments = parse(parser, seconds=3.0, device=False)
-    for bench in (bench_time, bench_steps, bench_text, bench_levels):
-        bench(arguments)
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument(
+        "--envs", nargs="+", choices=env_steps.ENVIRONMENTS, default=env_steps.ENVIRONMENTS
+    )
+    parser.add_argument("--sizes", nargs="+", type=int, default=(64, 1024, 8192), metavar="B")
+    parser.add_argument("--pufferlib", type=Path, help="its unpacked source distribution")
+    arguments = parse(parser, seconds=2.0, device=False)
+    for table in arguments.tables:
+        TABLES[table](arguments)
 
 
 if __name__ == "__main__":

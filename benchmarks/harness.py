@@ -184,7 +184,7 @@ def _row(provider: Provider, baseline: Provider | None) -> dict[str, object]:
             row["bar"] = f"≥ {provider.bar:,.0f}/s"
             holds = provider.items / median >= provider.bar
         else:
-            row["bar"] = f"≤ {provider.bar:,.0f} µs"
+            row["bar"] = f"≤ {provider.bar:,.{0 if provider.bar >= 1 else 1}f} µs"
             holds = 1e6 * median <= provider.bar
         row["verdict"] = "ok" if holds else "missed"
     return row

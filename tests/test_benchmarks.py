@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # has a test of its own.
 PROGRAMS = {
     "bench_advantages.py": ["--shape", "16x16"],
-    "bench_envs.py": [],
+    "bench_envs.py": ["--sizes", "64"],
     "bench_log_probs.py": ["--shape", "8x64", "--dtype", "float32", "--provider", "fastrl"],
     "bench_policy_losses.py": ["--shape", "2x16"],
 }
