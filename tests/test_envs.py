@@ -339,7 +339,7 @@ def test_vocabulary_errors():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("Sokoban", {}, "`id` must be one of 'Bandit-v0', .* got 'Sokoban'"),
+        ("Sokoban", {}, "`id` must be one of 'Acrobot-v1', .* got 'Sokoban'"),
         ("Sokoban-v0", {"boxes": 2}, r"`boxes` must be an option of Sokoban-v0 \(height, "),
         ("Sokoban-v0", {"size": 14}, "`size` must be an integer from 5 to 13, got 14"),
         ("Sokoban-v0", {"size": 6.5}, "`size` must be an integer from 5 to 13, got 6.5"),
