@@ -5,8 +5,8 @@
 EnvPool, Gymnasium and gymnax are compared where they can be imported, PufferLib's C CartPole where
 its unpacked source distribution is named; who is missing is said. "native" is the call into the
 compiled core with addresses at hand, everything else the public method. Each timing is a block of
-repeated calls, so caches are warm. The bars are those that the project has set itself, for a machine
-with nothing else to do.
+repeated calls, so caches are warm. The bars are those that the project has set itself, for a
+machine with nothing else to do.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Other libraries' batches of environments behind one face: made by id, stepped by number.
 
 Each is an optional import. `make` returns a function that does the t-th step of a fixed series of
-random actions and waits for its results, or raises `Missing` with the reason.
+random actions and waits for its results, or raises `MissingError` with the reason.
 """
 
 import importlib.util
@@ -24,7 +24,7 @@ Step = Callable[[int], object]
 MOST_IN_PYTHON = 1024
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """Why a rival cannot be here."""
 
 
@@ -39,7 +39,7 @@ def _import(package: str):
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise Missing(f"{package} cannot be imported ({error})") from error
+        raise MissingError(f"{package} cannot be imported ({error})") from error
 
 
 def envpool(name: str, num_envs: int, actions: np.ndarray, threads: int) -> tuple[str, Step]:
@@ -54,7 +54,7 @@ def envpool(name: str, num_envs: int, actions: np.ndarray, threads: int) -> tupl
 def gymnasium_sync(name: str, num_envs: int, actions: np.ndarray, threads: int) -> tuple[str, Step]:
     """One Python object for each environment."""
     if num_envs > MOST_IN_PYTHON:
-        raise Missing(f"Gymnasium's SyncVectorEnv is measured up to B = {MOST_IN_PYTHON:,}")
+        raise MissingError(f"Gymnasium's SyncVectorEnv is measured up to B = {MOST_IN_PYTHON:,}")
     env = gymnasium.make_vec(name, num_envs, vectorization_mode="sync")
     env.reset(seed=0)
     return f"Gymnasium {_version('gymnasium')} Sync", lambda t: env.step(actions[t % len(actions)])
@@ -65,7 +65,7 @@ def gymnasium_vector(
 ) -> tuple[str, Step]:
     """Gymnasium's CartPole in NumPy over the whole batch."""
     if gymnasium.spec(name).vector_entry_point is None:
-        raise Missing(f"Gymnasium has no vectorized {name}")
+        raise MissingError(f"Gymnasium has no vectorized {name}")
     env = gymnasium.make_vec(name, num_envs, vectorization_mode="vector_entry_point")
     env.reset(seed=0)
     label = f"Gymnasium {_version('gymnasium')} vector"
@@ -76,7 +76,7 @@ def gymnax(name: str, num_envs: int, actions: np.ndarray, threads: int) -> tuple
     """Gymnax: one step of the batch as one compiled function."""
     module, jax = _import("gymnax"), _import("jax")
     if name not in module.registered_envs:
-        raise Missing(f"gymnax has no {name}")
+        raise MissingError(f"gymnax has no {name}")
     env, params = module.make(name)
     single = jax.vmap(env.step, in_axes=(0, 0, 0, None))
 
@@ -107,10 +107,12 @@ def _pufferlib_binding(source: Path):
     folder = source / "pufferlib" / "ocean" / "cartpole"
     raylib = source / "raylib-5.5_linux_amd64"
     if not (folder / "binding.c").exists():
-        raise Missing(f"PufferLib: no pufferlib/ocean/cartpole/binding.c below {source}")
+        raise MissingError(f"PufferLib has no pufferlib/ocean/cartpole in {source}")
     compiler = shutil.which("gcc")
     if compiler is None or not (raylib / "lib" / "libraylib.a").exists():
-        raise Missing(f"PufferLib's binding needs gcc and {raylib.name}, which setup.py fetches")
+        raise MissingError(
+            f"PufferLib's binding needs gcc and {raylib.name}, which setup.py fetches"
+        )
     built = Path(tempfile.mkdtemp()) / "binding.so"
     includes = [np.get_include(), sysconfig.get_path("include"), raylib / "include"]
     command = [compiler, "-shared", "-fPIC", "-O2", "-DNDEBUG", "-fwrapv", "-w"]
@@ -119,7 +121,9 @@ def _pufferlib_binding(source: Path):
     command += [folder / "binding.c", raylib / "lib" / "libraylib.a", "-lm", "-o", built]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
-        raise Missing(f"PufferLib's binding does not compile: {finished.stderr.strip()[-200:]}")
+        raise MissingError(
+            f"PufferLib's binding does not compile: {finished.stderr.strip()[-200:]}"
+        )
     spec = importlib.util.spec_from_file_location("binding", built)
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault("binding", module)
@@ -136,9 +140,9 @@ def pufferlib(source: Path | None) -> Callable[..., tuple[str, Step]]:
 
     def make(name: str, num_envs: int, actions: np.ndarray, threads: int) -> tuple[str, Step]:
         if name != "CartPole-v1":
-            raise Missing(f"PufferLib's {name} is not compared")
+            raise MissingError(f"PufferLib's {name} is not compared")
         if source is None:
-            raise Missing("PufferLib needs --pufferlib PATH, its unpacked source distribution")
+            raise MissingError("PufferLib needs --pufferlib PATH, its unpacked source distribution")
         binding = _pufferlib_binding(source)
         rows = actions.astype(np.float32)
         held = np.zeros(num_envs, np.float32)

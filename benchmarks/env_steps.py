@@ -80,7 +80,7 @@ def follows_gymnasium(name: str, precision: str) -> None:
 
 
 def ways(name: str, num_envs: int, precision: str) -> list[tuple[str, Callable[[int], object]]]:
-    """`step`, `step_into` and `unroll` as functions of the number of the step."""
+    """Three ways to step, as functions of the number of the step."""
     env = made(name, num_envs, precision)
     actions = series(env)
     into = made(name, num_envs, precision)
@@ -113,13 +113,13 @@ def agree(name: str, num_envs: int, precision: str) -> None:
 
 
 def counting(run: Callable[[int], object]) -> Callable[[], object]:
-    """Calls `run` with 0, 1, 2, …"""
+    """Calls `run` with the number of the call."""
     counter = iter(range(sys.maxsize))
     return lambda: run(next(counter))
 
 
 def judge(arguments, title: str, claims) -> None:
-    """Prints claims (provider, rival, ratio with spread, bar or 0), and appends them to the file."""
+    """Prints claims (provider, rival, ratio with spread, bar or 0) and appends them to the file."""
     for one, other, ratio, bar in claims:
         row = machine("cpu") | {"title": title, "provider": one, "baseline": other}
         row |= {"speedup": ratio}
@@ -171,7 +171,7 @@ def bench_throughput(arguments) -> None:
             for make in makers:
                 try:
                     label, run = make(name, num_envs, actions, arguments.threads)
-                except env_rivals.Missing as reason:
+                except env_rivals.MissingError as reason:
                     missing.append(str(reason))
                     continue
                 rivals.append(Provider(label, run=counting(run), block=BLOCK, items=num_envs))
@@ -221,7 +221,7 @@ def bench_latency(arguments) -> None:
         try:
             label, run = env_rivals.envpool("CartPole-v1", num_envs, actions, 1)
             providers.append(Provider(label, run=counting(run), block=BLOCK))
-        except env_rivals.Missing as reason:
+        except env_rivals.MissingError as reason:
             print(f"\nNot compared: {reason}")
         measure(providers, seconds=arguments.seconds)
         title = f"CartPole-v1, one call of B = {num_envs}"
@@ -304,7 +304,7 @@ def new_objects(step: Callable[[], object]) -> tuple[int, int]:
         result = step()
         seen |= {key: None for key, value in reachable(result).items() if value is not result}
         del result
-    drained = [tuple([i] * 5) for i in range(4000)], [dict(a=i) for i in range(200)]
+    drained = [tuple([i] * 5) for i in range(4000)], [{"a": i} for i in range(200)]
     gc.collect()
     gc.disable()
     before = sys.getallocatedblocks()

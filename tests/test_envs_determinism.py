@@ -1,4 +1,4 @@
-"""One digest of a rollout, however it is computed: threads, cuts, waiting, detours, ways to step."""
+"""One digest of a rollout, however it is computed: by threads, cuts, waiting, detours."""
 
 import hashlib
 
