@@ -265,7 +265,7 @@ class VectorEnv {
   template <typename Call>
   void each_context(const std::int64_t* ids, const std::uint8_t* run, std::int64_t begin,
                     std::int64_t end, Call&& call) const;
-  void show(fastrl_step rows, std::int64_t begin, std::int64_t end, bool at_reset) const;
+  void show(const fastrl_step& given, std::int64_t begin, std::int64_t end, bool at_reset) const;
   void inform(const Outputs& out, std::int64_t k, std::int64_t i) const;
   void narrow(fastrl_step& rows, std::int64_t begin, std::int64_t end) const;
   void widen(const fastrl_step& rows, const fastrl_rows& outer, const std::uint8_t* shown,

@@ -80,11 +80,13 @@ void VectorEnv::each_context(const std::int64_t* ids, const std::uint8_t* run, s
 }
 
 // table.observe with every wrapper's part. `rows.run` says where.
-void VectorEnv::show(fastrl_step rows, std::int64_t begin, std::int64_t end, bool at_reset) const {
+void VectorEnv::show(const fastrl_step& given, std::int64_t begin, std::int64_t end,
+                     bool at_reset) const {
   if (!wrappers_) {
-    table_.observe(params_.get(), states_.data(), begin, end, at_reset ? 1 : 0, &rows);
+    table_.observe(params_.get(), states_.data(), begin, end, at_reset ? 1 : 0, &given);
     return;
   }
+  fastrl_step rows = given;
   const fastrl_rows outer = rows.observations;
   const std::uint8_t* shown = rows.run;
   narrow(rows, begin, end);
