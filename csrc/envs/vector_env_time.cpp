@@ -9,8 +9,8 @@
 namespace fastrl {
 namespace {
 
-// Copies of a hundred bytes: large chunks.
-constexpr std::int64_t kCopyGrain = 512;
+// Copies of a hundred bytes, some 10 ns each: a chunk must outweigh the wait for another thread.
+constexpr std::int64_t kCopyGrain = 2048;
 
 }  // namespace
 
