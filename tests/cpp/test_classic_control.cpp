@@ -228,17 +228,17 @@ void check_against_exact(double tolerance, double reward_tolerance) {
     std::vector<NumpyRandom> unused(kCount);
     exact.table->step(exact.params, exact.states.data(), unused.data(), 0, kCount, &exact_io);
     for (std::size_t i = 0; i < fast.observations.size(); ++i) {
-      worst = std::max(worst, static_cast<double>(
-                                  std::fabs(fast.observations[i] - exact.observations[i])));
+      worst = std::max(
+          worst, static_cast<double>(std::fabs(fast.observations[i] - exact.observations[i])));
     }
     for (std::size_t i = 0; i < kCount; ++i) {
       if (fast.terminated[i] != exact.terminated[i]) continue;  // a rounding away from the limit
       worst_reward = std::max(worst_reward, std::fabs(fast.rewards[i] - exact.rewards[i]));
       ends += fast.terminated[i];
     }
-    const auto differing = std::inner_product(
-        fast.terminated.begin(), fast.terminated.end(), exact.terminated.begin(), 0,
-        std::plus<>(), [](int a, int b) { return a != b ? 1 : 0; });
+    const auto differing =
+        std::inner_product(fast.terminated.begin(), fast.terminated.end(), exact.terminated.begin(),
+                           0, std::plus<>(), [](int a, int b) { return a != b ? 1 : 0; });
     CHECK(differing <= 1);
   }
 
@@ -298,8 +298,8 @@ TEST(trigonometry_is_within_its_bound_and_equal_everywhere) {
                         std::fabs(portable[32 + i] - std::sin(angle)),
                         std::fabs(portable[48 + i] - std::cos(angle))});
       const double turn = 2.0 * std::numbers::pi;
-      worst_wrap = std::max(worst_wrap,
-                            std::fabs(std::remainder(double{portable[64 + i]} - angle, turn)));
+      worst_wrap =
+          std::max(worst_wrap, std::fabs(std::remainder(double{portable[64 + i]} - angle, turn)));
       CHECK(std::fabs(portable[64 + i]) < 3.1425f);
     }
   }
@@ -327,9 +327,7 @@ TEST(fast_steps_of_mountain_car_continuous_are_exact_but_for_roundings) {
 TEST(fast_steps_of_pendulum_are_exact_but_for_roundings) {
   check_against_exact<Pendulum>(1.5e-6, 4e-6);
 }
-TEST(fast_steps_of_acrobot_are_exact_but_for_roundings) {
-  check_against_exact<Acrobot>(1e-5, 0.0);
-}
+TEST(fast_steps_of_acrobot_are_exact_but_for_roundings) { check_against_exact<Acrobot>(1e-5, 0.0); }
 
 }  // namespace
 }  // namespace fastrl

@@ -31,6 +31,8 @@ _FLAGS = {
     "env_steps": "--steps",
     "learning_rate": "--learning-rate",
 }
+
+
 def parse_options(
     options: Sequence[str], config: type[RunConfig] = TrainConfig
 ) -> tuple[dict[str, Any], dict[str, Any]]:
