@@ -56,7 +56,7 @@ std::uint64_t hash_bytes(const void* bytes, std::size_t size) {
 Snapshot::Snapshot(std::shared_ptr<const SnapshotKind> kind, std::int64_t count)
     : kind_(std::move(kind)),
       count_(count),
-      bytes_(static_cast<std::size_t>(count) * kind_->slot_size) {}
+      bytes_(std::make_unique_for_overwrite<std::byte[]>(size())) {}
 
 Snapshot Snapshot::select(std::span<const std::int64_t> indices) const {
   for (const std::int64_t index : indices) {
@@ -90,7 +90,7 @@ Snapshot Snapshot::concatenate(std::span<const Snapshot* const> parts) {
   Snapshot result(parts.front()->kind_, count);
   std::byte* next = result.slots();
   for (const Snapshot* part : parts) {
-    next = std::ranges::copy(part->bytes_, next).out;
+    next = std::copy_n(part->slots(), part->size(), next);
     result.trusted_ = result.trusted_ && part->trusted_;
   }
   return result;
@@ -107,7 +107,7 @@ std::string Snapshot::to_bytes() const {
   header.slot_size = kind_->slot_size;
   header.options_size = static_cast<std::uint32_t>(kind_->options.size());
   std::string rest = kind_->options;
-  rest.append(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
+  rest.append(reinterpret_cast<const char*>(slots()), size());
   header.checksum = checksum(header, reinterpret_cast<const std::byte*>(rest.data()), rest.size());
   std::string result(reinterpret_cast<const char*>(&header), sizeof(header));
   return result += rest;

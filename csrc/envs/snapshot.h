@@ -30,8 +30,9 @@ class Snapshot {
 
   const SnapshotKind& kind() const { return *kind_; }
   std::int64_t count() const { return count_; }
-  std::byte* slots() { return bytes_.data(); }
-  const std::byte* slots() const { return bytes_.data(); }
+  std::size_t size() const { return static_cast<std::size_t>(count_) * kind_->slot_size; }
+  std::byte* slots() { return bytes_.get(); }
+  const std::byte* slots() const { return bytes_.get(); }
 
   // False for bytes from outside, whose states must be checked before they are used.
   bool trusted() const { return trusted_; }
@@ -51,7 +52,7 @@ class Snapshot {
  private:
   std::shared_ptr<const SnapshotKind> kind_;
   std::int64_t count_;
-  std::vector<std::byte> bytes_;
+  std::unique_ptr<std::byte[]> bytes_;  // not zeroed first: all are written
   bool trusted_ = true;
 };
 
