@@ -25,6 +25,15 @@ def test_gymnasium_makes_and_checks_every_environment(id):
     check_env(several, skip_render_check=True)
 
 
+@pytest.mark.parametrize("mode", ["sync", "async", "vector_entry_point"])
+def test_gymnasium_makes_batches_in_each_of_its_ways(mode):
+    env = gymnasium.make_vec("fastrl/CartPole-v1", 2, vectorization_mode=mode, length=1.0)
+    observations, _ = env.reset(seed=3)
+    expected, _ = make_vec("CartPole-v1", 2, length=1.0).reset(seed=[3, 4])
+    np.testing.assert_array_equal(observations, expected)
+    env.close()
+
+
 def test_it_walks_as_a_batch_of_one_does():
     one = gymnasium.make("fastrl/Sokoban-v0", size=7, max_episode_steps=None).unwrapped
     batch = make_vec("Sokoban-v0", 1, autoreset_mode="disabled", size=7)

@@ -229,7 +229,12 @@ def register_environments() -> None:
     for name in environment_ids():
         gymnasium.register(
             f"fastrl/{name}",
-            entry_point="fastrl.envs.single:Environment",
-            vector_entry_point="fastrl.envs.registration:make_vec",
-            kwargs={"id": name},
+            entry_point="fastrl.envs.single:make_registered",
+            vector_entry_point="fastrl.envs.registration:make_registered_vec",
+            kwargs={"name": name},
         )
+
+
+def make_registered_vec(name: str, **settings: Any) -> VectorEnv:
+    """`make_vec` as Gymnasium calls it, whose own functions have an argument `id`."""
+    return make_vec(name, **settings)

@@ -89,6 +89,11 @@ class Environment(gymnasium.Env[Any, Any]):
         return int(self.batch.state_hash()[0])
 
 
+def make_registered(name: str, **options: Any) -> Environment:
+    """`Environment` as Gymnasium calls it, whose own functions have an argument `id`."""
+    return Environment(name, **options)
+
+
 def _only(observations: Any) -> Any:
     """What a batch of one holds; a single number as Gymnasium's environments return it."""
     if isinstance(observations, dict):
