@@ -1,5 +1,6 @@
 """Bad calls: each is refused by a message that names what is wrong, and changes nothing."""
 
+import multiprocessing
 import struct
 import threading
 
@@ -250,6 +251,54 @@ def test_results_under_way_keep_other_calls_out():
         ValueError, match="send: `ids` must name each environment once, got 2 twice"
     ):
         env.send(actions[:2], [2, 2])
+
+
+def test_no_environments_are_sent_nothing():
+    env = started("CartPole-v1")
+    # Read as actions of all, this memory would be refused.
+    actions = np.full(B, 7)[:0]
+    env.send(actions, np.empty(0, np.int64))
+    with pytest.raises(ValueError, match="recv: `batch_size` must be from 1 to 4, got 0"):
+        env.recv()
+    env.step(env.action_space.sample())
+
+
+def test_a_timeout_longer_than_any_clock_waits():
+    env = fastrl.make_vec("CartPole-v1", 100_000, num_threads=1)
+    env.reset(seed=0)
+    env.send(np.zeros(100_000, np.int64))
+    assert env.recv(timeout=1e300).ids.size == 100_000
+
+
+# Newer Pythons warn of every fork with threads.
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("outstanding", [False, True])
+def test_a_forked_child_does_not_wait_for_its_parents_thread(outstanding):
+    env = started("CartPole-v1")
+    actions = env.action_space.sample()
+    env.send(actions)
+    if not outstanding:
+        env.recv()
+
+    def child():
+        if outstanding:
+            for call in (env.recv, lambda: env.send(actions)):
+                with pytest.raises(RuntimeError, match=r": 4 results of send belong to the proc"):
+                    call()
+            env.close()
+            env.reset(seed=1)
+        env.send(actions)
+        assert env.recv(timeout=5.0).ids.tolist() == [0, 1, 2, 3]
+        env.close()
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(20.0)
+    ended = process.exitcode
+    process.kill()
+    assert ended == 0
+    if outstanding:
+        assert env.recv().ids.tolist() == [0, 1, 2, 3]
 
 
 def test_arrays_that_step_into_cannot_write():

@@ -1,5 +1,7 @@
 #include "envs/asynchronous.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -7,6 +9,12 @@
 #include "core/check.h"
 
 namespace fastrl {
+namespace {
+
+// Seconds that a clock can be asked for: longer ones wait without a limit.
+constexpr double kLongestTimeout = 1e9;
+
+}  // namespace
 
 Asynchronous::Asynchronous(VectorEnv& env, const Outputs& rows)
     : env_(env),
@@ -15,6 +23,7 @@ Asynchronous::Asynchronous(VectorEnv& env, const Outputs& rows)
       ids_(static_cast<std::size_t>(env.num_envs())),
       actions_(static_cast<std::size_t>(env.num_envs() * action_size_)),
       outstanding_(static_cast<std::size_t>(env.num_envs())),
+      process_(getpid()),
       worker_([this] { work(); }) {}
 
 Asynchronous::~Asynchronous() {
@@ -26,7 +35,10 @@ Asynchronous::~Asynchronous() {
   worker_.join();
 }
 
+bool Asynchronous::is_of_this_process() const { return process_ == getpid(); }
+
 void Asynchronous::send(std::span<const std::int64_t> ids, const void* actions) {
+  if (ids.empty()) return;  // to check_step no ids are all of them
   env_.check_targets("send", "ids", ids);
   for (const std::int64_t id : ids) {
     if (outstanding_[static_cast<std::size_t>(id)]) {
@@ -76,7 +88,7 @@ bool Asynchronous::receive(std::int64_t n, double timeout, const Outputs& to, st
   {
     std::unique_lock lock(mutex_);
     const auto ready = [&] { return stepped_ - received_ >= n; };
-    if (timeout < 0.0) {
+    if (timeout < 0.0 || timeout > kLongestTimeout) {
       stepped_more_.wait(lock, ready);
     } else if (!stepped_more_.wait_for(lock, std::chrono::duration<double>(timeout), ready)) {
       return false;

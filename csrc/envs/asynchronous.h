@@ -4,6 +4,8 @@
 // the same numbers as one that steps, for any number of threads and any cut into batches.
 #pragma once
 
+#include <sys/types.h>
+
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -33,6 +35,9 @@ class Asynchronous {
 
   std::int64_t num_outstanding() const { return sent_ - received_; }
 
+  // A forked child has a copy of this without its thread, which can neither be used nor ended.
+  bool is_of_this_process() const;
+
  private:
   void work();
   std::int64_t row(std::int64_t sequence) const { return sequence % env_.num_envs(); }
@@ -52,6 +57,7 @@ class Asynchronous {
   std::int64_t stepped_ = 0;
   std::int64_t received_ = 0;  // of the caller alone
   bool stopping_ = false;
+  pid_t process_;
   std::thread worker_;
 };
 

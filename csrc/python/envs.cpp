@@ -33,6 +33,9 @@ class Environment {
  public:
   explicit Environment(std::unique_ptr<VectorEnv> engine)
       : engine_(std::move(engine)), releases_gil_(engine_->num_envs() >= kFewEnvironments) {}
+  ~Environment() { end_asynchronous(); }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
 
   VectorEnv& engine() { return *engine_; }
   const VectorEnv& engine() const { return *engine_; }
@@ -108,6 +111,7 @@ class Environment {
 
   void send(std::uintptr_t ids, std::int64_t n, std::uintptr_t actions, const nb::callable& rows) {
     const Exclusive exclusive(*this, "send");
+    check_process("send");
     if (!asynchronous_) {
       rows_ = rows();
       asynchronous_ = std::make_unique<Asynchronous>(*engine_, nb::cast<OutputSet&>(rows_).outputs);
@@ -117,6 +121,7 @@ class Environment {
 
   bool receive(std::int64_t n, double timeout, OutputSet& set, std::uintptr_t ids) {
     const Exclusive exclusive(*this, "recv");
+    check_process("recv");
     if (!asynchronous_) throw std::runtime_error("recv: nothing has been sent");
     const nb::gil_scoped_release released;
     return asynchronous_->receive(n, timeout, set.outputs, pointer<std::int64_t>(ids));
@@ -138,7 +143,7 @@ class Environment {
   void close() {
     const Exclusive exclusive(*this, "close");
     const nb::gil_scoped_release released;
-    asynchronous_.reset();
+    end_asynchronous();
   }
 
  private:
@@ -169,6 +174,26 @@ class Environment {
    private:
     std::optional<nb::gil_scoped_release> release_;
   };
+
+  // In a forked child the parent's thread is missing: results that it had under way never come.
+  void check_process(const char* function) {
+    if (!asynchronous_ || asynchronous_->is_of_this_process()) return;
+    if (const auto n = asynchronous_->num_outstanding(); n > 0) {
+      throw std::runtime_error(
+          concat(function, ": ", n,
+                 " results of send belong to the process that this one was forked from; close this "
+                 "environment and reset it"));
+    }
+    end_asynchronous();
+  }
+
+  // What a fork has copied is left behind: to wait for its thread is to wait forever.
+  void end_asynchronous() {
+    if (asynchronous_ && !asynchronous_->is_of_this_process()) {
+      static_cast<void>(asynchronous_.release());
+    }
+    asynchronous_.reset();
+  }
 
   bool was_reset_first(const Outputs& outputs) const {
     for (std::int64_t i = 0; i < engine_->num_envs(); ++i) {
