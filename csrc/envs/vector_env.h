@@ -114,7 +114,9 @@ class VectorEnv {
 
   // One step where `active` is set (everywhere if empty). Everything is checked before the first
   // write. Returns how many environments ended and were reset at once (same-step mode).
-  std::int64_t step(const void* actions, std::span<const bool> active, const Outputs& outputs);
+  // `function` is what errors name.
+  std::int64_t step(const void* actions, std::span<const bool> active, const Outputs& outputs,
+                    const char* function = "step");
 
   // `steps` steps, outputs [steps, num_envs]; ended environments rest where nothing resets
   // them. With `policy_seed` actions are drawn uniformly and written, else they are read.

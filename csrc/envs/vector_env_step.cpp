@@ -472,8 +472,8 @@ std::int64_t VectorEnv::run_step(StepPlan plan, std::int64_t n) {
 }
 
 std::int64_t VectorEnv::step(const void* actions, std::span<const bool> active,
-                             const Outputs& outputs) {
-  check_step("step", {}, actions, active);
+                             const Outputs& outputs, const char* function) {
+  check_step(function, {}, actions, active);
   return run_step({.ids = nullptr,
                    .active = active,
                    .actions = static_cast<const char*>(actions),

@@ -97,8 +97,9 @@ class Environment {
     outputs.rewards = static_cast<double*>(reward.data());
     outputs.terminated = static_cast<std::uint8_t*>(ends.data());
     outputs.truncated = static_cast<std::uint8_t*>(cuts.data());
-    alone("step_into",
-          [&](VectorEnv& engine) { num_ended_ = engine.step(action.data(), {}, outputs); });
+    alone("step_into", [&](VectorEnv& engine) {
+      num_ended_ = engine.step(action.data(), {}, outputs, "step_into");
+    });
     return true;
   }
 
