@@ -1,6 +1,8 @@
 """Bad calls: each is refused by a message that names what is wrong, and changes nothing."""
 
+import copy
 import multiprocessing
+import pickle
 import struct
 import threading
 
@@ -312,12 +314,14 @@ def test_arrays_that_step_into_cannot_write():
     }
     frozen = np.zeros(B)
     frozen.flags.writeable = False
+    askew = np.zeros(8 * B + 1, np.uint8)[1:].view(np.float64)
     for name, wrong, kind, message in [
         ("observations", np.zeros((B, 4)), TypeError, "have dtype float32, got float64"),
         ("observations", np.zeros((B, 3), np.float32), ValueError, r"have shape \[4, 4\]"),
         ("observations", np.zeros((4, B), np.float32).T[:, :4], ValueError, "be contiguous"),
         ("rewards", np.zeros(B, np.float32), TypeError, "have dtype float64, got float32"),
-        ("rewards", frozen, ValueError, "be contiguous and writable"),
+        ("rewards", frozen, ValueError, "be contiguous, aligned and writable"),
+        ("rewards", askew, ValueError, "be contiguous, aligned and writable"),
         ("terminated", np.zeros(B, np.uint8), TypeError, "have dtype bool, got uint8"),
         ("truncated", [False] * B, TypeError, "be a NumPy array or a tensor, got list"),
     ]:
@@ -333,4 +337,100 @@ def test_arrays_that_step_into_cannot_write():
         "step_into: `actions` must hold integers, got float64",
         lambda: env.step_into(np.zeros(B), **good),
     )
+    refuses(
+        env,
+        ValueError,
+        "step_into: `actions` must be from 0 to 1, got 5 for environment 0",
+        lambda: env.step_into(np.full(B, 5), **good),
+    )
     env.step_into(actions, **good)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("BitFlip-v0", r"a dict of \['observation', 'achieved_goal', 'desired_goal'\]"),
+        ("Blackjack-v1", "a tuple of 3 arrays"),
+    ],
+)
+def test_step_into_takes_observations_of_the_same_structure(name, wanted):
+    env = started(name)
+    flags = {"terminated": np.zeros(B, bool), "truncated": np.zeros(B, bool)}
+    for wrong in (None, 3, {"observation": np.zeros(B)}, np.zeros(B)):
+        if name == "Blackjack-v1" and isinstance(wrong, dict | np.ndarray):
+            continue  # has a length, which is what the next check names
+        refuses(
+            env,
+            TypeError,
+            f"step_into: `observations` must be {wanted}, got {type(wrong).__name__}",
+            lambda w=wrong: env.step_into(
+                env.action_space.sample(), observations=w, rewards=np.zeros(B), **flags
+            ),
+        )
+
+
+@pytest.mark.parametrize("wrong", [[], ["low"], "level", 5])
+def test_reset_options_are_a_dict(wrong):
+    env = started("CartPole-v1")
+    refuses(
+        env,
+        TypeError,
+        f"reset: `options` must be a dict, got {type(wrong).__name__}",
+        lambda: env.reset(options=wrong),
+    )
+
+
+def test_an_array_without_dimensions_is_no_seed():
+    env = started("CartPole-v1")
+    refuses(
+        env,
+        TypeError,
+        "reset: `seed` must be an integer, got ndarray",
+        lambda: env.reset(seed=np.array(3)),
+    )
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_environments_are_not_copied(copied):
+    with pytest.raises(TypeError, match="VectorEnv: cannot be copied or pickled; make another one"):
+        copied(started("CartPole-v1"))
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message"),
+    [
+        ([{"x": np.ones(3)}], ValueError, r"say 'x' of shape \[B = 4, …\], got \[3\]"),
+        ([{"x": 1.0}], ValueError, r"say 'x' of shape \[B = 4, …\], got \[\]"),
+        (
+            [{"x": np.ones((B, 2))}, {"x": np.ones((B, 1))}],
+            ValueError,
+            r"say 'x' of one shape at every step, got \[4, 1\] at step 1",
+        ),
+        ([{"x": np.ones(B)}, {}], ValueError, r"say \['x'\] at every step, got none at step 1"),
+        ([{}, {"x": np.ones(B)}], ValueError, "say 'x' of one shape at every step, got"),
+        ([{"actions": np.ones(B)}], ValueError, 'name no extra "actions", got one'),
+        (
+            [np.ones(B)],
+            TypeError,
+            r"return actions or \(actions, dict of arrays\), got \(ndarray, ndarray\)",
+        ),
+    ],
+)
+def test_what_a_policy_says_beside_its_actions(said, kind, message):
+    env = started("CartPole-v1")
+    extras = iter(said)
+    with pytest.raises(kind, match="collect: `policy` must " + message):
+        env.collect(lambda _: (np.zeros(B, np.int64), next(extras)), 2)
+
+
+def test_actions_at_odd_addresses():
+    env, twin = started("CartPole-v1"), started("CartPole-v1")
+    actions = env.action_space.sample()
+    askew = np.zeros(8 * B + 1, np.uint8)[1:].view(np.int64)
+    askew[:] = actions
+    observations = np.zeros((B, 4), np.float32)
+    flags = {"terminated": np.zeros(B, bool), "truncated": np.zeros(B, bool)}
+    for _ in range(3):
+        env.step_into(askew, observations=observations, rewards=np.zeros(B), **flags)
+        assert np.array_equal(observations, twin.step(actions)[0])
+        assert np.array_equal(env.step(askew)[0], twin.step(actions)[0])

@@ -54,6 +54,8 @@ def check_reset_options(
         known: The numbers that the environment's reset takes.
         choices: Further keys, which `check_choice` reads.
     """
+    if options is not None and not isinstance(options, dict):
+        raise arguments.error("options", "be a dict", type(options).__name__, kind=TypeError)
     unknown = set(options or {}) - {"reset_mask", *known, *choices}
     if unknown:
         keys = " or ".join(f'"{key}"' for key in ("reset_mask", *known, *choices))
@@ -140,7 +142,8 @@ def check_actions(
                 f"be from {low} to {int(field.high[0])}",
                 f"{given[tuple(place)]} for environment {place[len(leading) - 1]}",
             )
-    return np.ascontiguousarray(given, dtype)
+    converted: npt.NDArray[Any] = np.require(given, dtype, ["C", "A"])
+    return converted
 
 
 def check_outputs(
@@ -177,8 +180,9 @@ def check_outputs(
             raise arguments.error(name, f"have dtype {dtype}", array.dtype, kind=TypeError)
         if array.shape != (num_envs, *shape):
             raise arguments.error(name, f"have shape {[num_envs, *shape]}", list(array.shape))
-        if not (array.flags.c_contiguous and array.flags.writeable):
-            raise arguments.error(name, "be contiguous and writable", "an array that is not")
+        if not array.flags.carray:
+            rule = "be contiguous, aligned and writable"
+            raise arguments.error(name, rule, "an array that is not")
         checked.append(array)
     return tuple(checked[: len(fields)]), tuple(checked[len(fields) :])
 
@@ -189,7 +193,7 @@ def check_seed(
     """None, one seed for the batch, or a seed for each and where these count."""
     if seed is None:
         return None
-    if not isinstance(seed, Sequence | np.ndarray):
+    if not isinstance(seed, Sequence | np.ndarray) or getattr(seed, "ndim", 1) == 0:
         return arguments.integer("seed", seed, low=0, high=_MAX_SEED)
     if len(seed) != num_envs:
         raise arguments.error("seed", f"hold B = {num_envs} seeds", len(seed))

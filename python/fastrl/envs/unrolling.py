@@ -116,13 +116,20 @@ def collect(env: "VectorEnv", policy: Callable[[Any], Any], steps: int) -> Rollo
     observations = env._converted(structured(description, present))
     for t in range(length):
         said = policy(observations)
-        chosen, extras = said if isinstance(said, tuple) else (said, {})
+        chosen, extras = _said(arguments, said)
         row = check_actions(arguments, chosen, description, (env.num_envs,))
-        extras = {"actions": row} | extras
-        for name, array in extras.items():
-            value = np.asarray(array)
-            if name not in kept:
+        values = {"actions": row} | {name: np.asarray(array) for name, array in extras.items()}
+        for name, value in values.items():
+            if t == 0:
+                _check_extra(arguments, name, value.shape, env.num_envs)
                 kept[name] = np.empty((length, *value.shape), value.dtype)
+            elif name not in kept or value.shape != kept[name].shape[1:]:
+                wanted = f"say {name!r} of one shape at every step"
+                raise arguments.error("policy", wanted, f"{list(value.shape)} at step {t}")
+        if kept.keys() != values.keys():
+            missing = sorted(kept.keys() - values.keys())
+            raise arguments.error("policy", f"say {missing} at every step", f"none at step {t}")
+        for name, value in values.items():
             kept[name][t] = value
         for to, array in zip(arrays["observations"], flat(description, observations), strict=True):
             to[t] = array
@@ -148,6 +155,26 @@ def collect(env: "VectorEnv", policy: Callable[[Any], Any], steps: int) -> Rollo
         extras=kept,
         final_observations=_final(env, arrays),
     )
+
+
+def _said(arguments: Arguments, said: Any) -> tuple[Any, dict[str, Any]]:
+    """What a policy returned: actions, and arrays to keep beside them."""
+    if not isinstance(said, tuple):
+        return said, {}
+    if len(said) != 2 or not isinstance(said[1], dict):
+        kinds = ", ".join(type(part).__name__ for part in said)
+        raise arguments.error(
+            "policy", "return actions or (actions, dict of arrays)", f"({kinds})", kind=TypeError
+        )
+    if "actions" in said[1]:
+        raise arguments.error("policy", 'name no extra "actions"', "one")
+    return said
+
+
+def _check_extra(arguments: Arguments, name: str, shape: tuple[int, ...], num_envs: int) -> None:
+    if shape[:1] != (num_envs,):
+        wanted = f"say {name!r} of shape [B = {num_envs}, …]"
+        raise arguments.error("policy", wanted, list(shape))
 
 
 def _final(env: "VectorEnv", arrays: dict[str, Any]) -> Any:

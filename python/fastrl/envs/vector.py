@@ -107,6 +107,12 @@ class VectorEnv(TimeTravel, Levels, gymnasium.vector.VectorEnv[Any, Any, Any]):
     def __repr__(self) -> str:
         return f"{self._name}(num_envs={self.num_envs}, {self._native.options})"
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "VectorEnv: cannot be copied or pickled; make another one and restore a snapshot, "
+            "which can be pickled"
+        )
+
     # --- Gymnasium ----------------------------------------------------------------------------
 
     def reset(
@@ -203,7 +209,14 @@ class VectorEnv(TimeTravel, Levels, gymnasium.vector.VectorEnv[Any, Any, Any]):
         """
         if self._into is None:
             self._into = self._make_outputs(self.num_envs)()
-        rows = (observations,) if self._single else flat(self._description, observations)
+        try:
+            rows = (observations,) if self._single else flat(self._description, observations)
+        except (IndexError, KeyError, TypeError):
+            names = [field.name for field in self._description.observations]
+            wanted = f"be a dict of {names}" if names[0] else f"be a tuple of {len(names)} arrays"
+            raise Arguments("step_into").error(
+                "observations", wanted, type(observations).__name__, kind=TypeError
+            ) from None
         if self._native.step_into(actions, rows, rewards, terminated, truncated, self._into):
             return
         converted = check_actions(
