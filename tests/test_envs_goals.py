@@ -143,3 +143,9 @@ def test_point_reach_starts_farther_from_its_goal_than_the_threshold():
 def test_options_are_checked(name, options, message):
     with pytest.raises(ValueError, match="make_vec: " + message):
         fastrl.make_vec(name, 1, **options)
+
+
+def test_goals_that_are_no_numbers_are_not_reached():
+    env = fastrl.make_vec("PointReach-v0", 1)
+    goals = np.array([[np.nan, 0.0], [0.0, 0.0]], np.float32)
+    assert env.compute_reward(goals, np.zeros((2, 2), np.float32)).tolist() == [-1.0, 0.0]

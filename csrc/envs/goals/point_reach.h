@@ -100,7 +100,7 @@ struct PointReach {
   static double goal_reward(const Params& params, const float* achieved, const float* desired) {
     const double apart = distance(params, achieved, desired);
     if (params.dense) return -apart;
-    return apart > params.threshold ? -1.0 : 0.0;
+    return apart <= params.threshold ? 0.0 : -1.0;  // NaN is no success
   }
 
   static std::uint64_t labels(const Params& params, const State& state) {
