@@ -368,6 +368,10 @@ def test_editor_can_place_the_ends_last():
             r"MazeEditor.step: `actions` must have shape \[1\], got \[2\]",
         ),
         (
+            lambda: MazeLevels.from_texts([]),
+            r"from_cells: `cells` must hold at least one cell, got \[0, 0, 0\]",
+        ),
+        (
             lambda: MazeLevels.from_texts(["A.\n.."]),
             "from_cells: `cells` must draw one goal a level, got 0 in level 0",
         ),

@@ -84,6 +84,8 @@ class MazeLevels:
         """Levels out of characters, [N, H, W] uint8: # . G and A or one of > v < ^."""
         arguments = Arguments("MazeLevels.from_cells")
         arguments.array("cells", cells, ["N", "H", "W"], ["uint8"])
+        if cells.size == 0:
+            raise arguments.error("cells", "hold at least one cell", list(cells.shape))
         known = np.isin(cells, list(f"#.GA{_FACING}".encode()))
         if not known.all():
             raise arguments.error(
