@@ -54,6 +54,11 @@ def states(output):
     return re.findall(r"^step .*$", output, re.MULTILINE)
 
 
+def test_text_environments_ask_for_words():
+    result = play("Countdown-v0", lines=["what"])
+    assert "'what' names no action: an action in words; u undo" in result.output
+
+
 def test_lines_are_words_numbers_and_commands():
     options = ("--seed", 3, "--option", "slippery=false")
     lines = ["Right", "1", "u", "nonsense", "9", "", "Down"]

@@ -95,6 +95,8 @@ class Game:
         if self._words:
             named = [f"{i} {word}" for i, word in enumerate(self._words) if word != str(i)]
             return f"{', '.join(named or self._words)}; {_COMMANDS}"
+        if isinstance(self.env.batch, TextVectorEnv):
+            return f"an action in words; {_COMMANDS}"
         return f"an action of {self.env.action_space}; {_COMMANDS}"
 
     def _begin(self, seed: int | None) -> None:
