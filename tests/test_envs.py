@@ -383,6 +383,7 @@ def test_vocabulary_errors():
         ("CodeLock-v0", {"history": -1}, "`history` must be from 0 to 2147483647, got -1"),
         ("CodeLock-v0", {"output": "jax"}, "`output` must be one of 'numpy', 'torch', got 'jax'"),
         ("CodeLock-v0", {"render_mode": "human"}, "`render_mode` must be one of 'ansi'"),
+        ("CartPole-v1", {"render_mode": "ansi"}, "`render_mode` must be None for CartPole-v1, got"),
     ],
 )
 def test_make_vec_errors(name, options, message):
@@ -393,8 +394,8 @@ def test_make_vec_errors(name, options, message):
 def test_make_vec_type_errors():
     with pytest.raises(TypeError, match=r"make_vec: `id` must be a string, or .*, got 3"):
         fastrl.make_vec(3)
-    with pytest.raises(TypeError, match="make_vec: `length` must be a bool, a number or a string"):
-        fastrl.make_vec("CodeLock-v0", 1, length=[3])
+    with pytest.raises(TypeError, match="make_vec: `length` must be a bool, a number, a string, or"):
+        fastrl.make_vec("CodeLock-v0", 1, length={})
     for penalty in ("", False):
         with pytest.raises(TypeError, match="make_vec: `invalid_penalty` must be a number, got"):
             fastrl.make_vec("CodeLock-v0", 1, invalid_penalty=penalty)

@@ -121,6 +121,17 @@ def test_options_as_gymnasium_takes_them_name_one_environment():
         fastrl.make_vec("FrozenLake-v1", 1, reward_schedule=(1, "0", 0))
 
 
+def test_options_may_be_none_as_gymnasium_documents_them():
+    documented = fastrl.make_vec("FrozenLake-v1", 2, desc=None, map_name="8x8", is_slippery=True)
+    check_parity(documented, "FrozenLake-v1", steps=20, desc=None, map_name="8x8")
+    options = {"desc": ["SFG"], "map_name": None, "reward_schedule": [2, 0, -1]}
+    check_parity(
+        fastrl.make_vec("FrozenLake-v1", 2, **options), "FrozenLake-v1", steps=50, **options
+    )
+    with pytest.raises(ValueError, match="make_vec: `map_name` must be a name where `desc` is"):
+        fastrl.make_vec("FrozenLake-v1", 1, desc=None, map_name=None)
+
+
 def test_taxi_v3_is_gymnasiums_v4():
     # Gymnasium has dropped the old name; without options nothing else has changed.
     env = fastrl.make_vec("Taxi-v3", 3)

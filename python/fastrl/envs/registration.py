@@ -127,7 +127,7 @@ def make_vec(
         machine_reward: "replace" the environment's reward or "add" to it.
         machine_observed: Whether the machine's state is appended to the observation, one-hot, in
             front of an observed context.
-        **options: The environment's own.
+        **options: The environment's own; None is as if not given.
 
     All batches of a process share one pool of threads, see `fastrl.set_num_threads`, and numbers
     do not depend on its size.
@@ -200,11 +200,14 @@ def make_vec(
             machine_reward=machine_reward,
             machine_observed=machine_observed,
         ),
-        {key: plain_option(arguments, key, value) for key, value in options.items()},
+        _plain_options(arguments, options),
     )
     description = native.description
     if render_mode is not None:
-        arguments.choice("render_mode", render_mode, render_modes(description))
+        modes = render_modes(description)
+        if not modes:
+            raise arguments.error("render_mode", f"be None for {name}", repr(render_mode))
+        arguments.choice("render_mode", render_mode, modes)
     kind = VectorEnv
     if description.is_text:
         kind = TextVectorEnv
@@ -219,6 +222,18 @@ def make_vec(
         render_mode=render_mode,
         output=output,
     )
+
+
+def _plain_options(arguments: Arguments, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are given: None, as Gymnasium's documentation writes it, gives none."""
+    if options.get("map_name", "") is None and options.get("desc") is None:
+        # Gymnasium's FrozenLake would draw a map that no seed repeats.
+        raise arguments.error("map_name", "be a name where `desc` is None", None)
+    return {
+        key: plain_option(arguments, key, value)
+        for key, value in options.items()
+        if value is not None
+    }
 
 
 def register_environments() -> None:

@@ -121,17 +121,20 @@ def check_weights(
 def plain_option(arguments: Arguments, name: str, value: object) -> bool | int | float | str:
     """An option as the Python scalar that the native side reads.
 
-    That is a text for a list of lines, as of a map, and for a tuple of numbers.
+    That is a text for lists and tuples of lines, as of a map, or of numbers.
     """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, list | tuple) and all(isinstance(line, str) for line in value):
         return "\n".join(value)
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return ", ".join(repr(arguments.number(name, number)) for number in value)
     if not isinstance(value, bool | int | float | str):
         raise arguments.error(
-            name, "be a bool, a number or a string", type(value).__name__, kind=TypeError
+            name,
+            "be a bool, a number, a string, or a list of numbers or strings",
+            type(value).__name__,
+            kind=TypeError,
         )
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise arguments.error(name, "fit into 64 bits", value)
