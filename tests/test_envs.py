@@ -394,7 +394,9 @@ def test_make_vec_errors(name, options, message):
 def test_make_vec_type_errors():
     with pytest.raises(TypeError, match=r"make_vec: `id` must be a string, or .*, got 3"):
         fastrl.make_vec(3)
-    with pytest.raises(TypeError, match="make_vec: `length` must be a bool, a number, a string, or"):
+    with pytest.raises(
+        TypeError, match="make_vec: `length` must be a bool, a number, a string, or"
+    ):
         fastrl.make_vec("CodeLock-v0", 1, length={})
     for penalty in ("", False):
         with pytest.raises(TypeError, match="make_vec: `invalid_penalty` must be a number, got"):

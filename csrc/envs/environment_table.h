@@ -9,6 +9,7 @@
  * random streams by environment. They run on several threads at once, for ranges without a common
  * environment, so they keep nothing outside of what they are given.
  */
+/* NOLINTBEGIN: C, with the names that C gives. */
 #ifndef FASTRL_ENVIRONMENT_TABLE_H
 #define FASTRL_ENVIRONMENT_TABLE_H
 
@@ -165,3 +166,4 @@ typedef struct fastrl_environment {
 #endif
 
 #endif
+/* NOLINTEND */
