@@ -133,3 +133,14 @@ def test_main_says_what_to_install(monkeypatch):
     )
     with pytest.raises(SystemExit, match=r"needs typer: pip install 'fastrl\[train\]'"):
         main()
+
+
+def test_envs_lists_what_there_is():
+    result = CliRunner().invoke(app, ["envs", "Taxi-v4", "Minesweeper-v0"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    for text in ["Taxi-v4", "Discrete(500)", "is_rainy=False", "solve", "num_mines=3", "lamer"]:
+        assert text in result.output
+    assert "Sokoban" not in result.output
+    result = CliRunner().invoke(app, ["envs", "Chess-v0"])
+    assert result.exit_code == 2
+    assert "`IDS` must be among Acrobot-v1" in result.output

@@ -1,4 +1,4 @@
-"""The commands: train, demo, play, info."""
+"""The commands: train, demo, play, envs, info."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,6 +151,17 @@ def play(
 
     with _errors_on_one_line():
         play_game(env, seed, dict(read_option("play", text) for text in option or []))
+
+
+@app.command()
+def envs(
+    ids: Annotated[list[str] | None, typer.Argument(help="which; all if none is named")] = None,
+) -> None:
+    """List the environments with their spaces and the defaults of their options."""
+    from fastrl.cli.library import print_environments
+
+    with _errors_on_one_line():
+        print_environments(ids or [])
 
 
 @app.command()

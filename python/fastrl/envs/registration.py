@@ -59,22 +59,28 @@ def make_vec(
 ) -> VectorEnv:
     """A batch of native environments behind Gymnasium's `VectorEnv`.
 
-    ================== =========================================================================
-    CodeLock-v0        ``length=8, num_choices=4, reward="graded"|"matches"|"binary"``
-    FrozenLakeText-v0  ``size=4, frozen_probability=0.8, slippery=False, success_rate=1/3,
-                       ends="random"|"corners"``
-    Sokoban-v0         ``size=6`` or ``height, width``, ``num_boxes=1, reward="gym"|"sparse",
-                       min_solution_length=1, max_solution_length=1000``
-    ================== =========================================================================
+    ============= ==============================================================================
+    exact         CartPole-v1, MountainCar-v0, MountainCarContinuous-v0, Pendulum-v1, Acrobot-v1
+    Gymnasium     (these five also ``precision="fast"``), FrozenLake-v1, FrozenLake8x8-v1,
+                  CliffWalking-v1, CliffWalkingSlippery-v1, Taxi-v3 and v4, Blackjack-v1; options
+                  as Gymnasium's, and the physical constants
+    goals         BitFlip-v0, PointReach-v0: dicts, and `GoalVectorEnv.compute_reward`
+    grids         Maze-v0, DarkRoom-v0, DarkKeyToDoor-v0
+    decisions     TSP-v0, Bandit-v0
+    text          CodeLock-v0, Countdown-v0, FormFill-v0, FrozenLakeText-v0, Minesweeper-v0,
+                  Sokoban-v0, TicTacToe-v0, Wordle-v0: `TextVectorEnv`
+    ============= ==============================================================================
+
+    ``fastrl envs`` prints each with its spaces and options; the rules are at the top of its header
+    in csrc/envs. Text environments take ``observation="grid"|"compact"``: everything there is to
+    see at each step, or everything at the start and then only what moves, for policies that read
+    the whole history.
 
     The shortest solution of a Sokoban level has `min_solution_length` to `max_solution_length`
     actions. The minimum is approximate in rooms with so many positions that a search cannot rule
     out a shorter solution. Sizes go from 5 to 13; a room of `height` and `width` counts its outer
     walls and must be at least 3 × 5 or 4 × 5. FrozenLakeText draws up to 2000 maps until the goal
     can be reached, and carves a path into the last one if it cannot.
-
-    All take ``observation="grid"|"compact"``: everything there is to see at each step, or
-    everything at the start and then only what moves, for policies that read the whole history.
 
     Args:
         id: One of `environment_ids()`, with or without "fastrl/" in front; or an environment of
@@ -97,7 +103,7 @@ def make_vec(
         invalid_penalty: At least 0 (the default); taken from the reward of a malformed action (-1).
         preset: The settings of another trainer, for whatever is not given here: "ragen", "lamer" or
             "verl_agent" (Sokoban), "ragen" (Countdown, FrozenLakeText), "lamer" (Minesweeper).
-        render_mode: "ansi" lets `render()` return texts.
+        render_mode: "ansi" lets `render()` return texts, "rgb_array" pictures of grid worlds.
         action_repeat: So many environment steps an action, whose rewards are summed, until the
             episode ends; the observation is the last one. Limits and `elapsed_steps` count actions.
         contexts: By option of the environment, its values [C] in each context, such as

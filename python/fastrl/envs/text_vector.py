@@ -72,8 +72,10 @@ class TextVectorEnv(VectorEnv):
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """The actions that texts name, and which of them name one.
 
-        Actions are whole words, in any case. The last complete ``<answer>…</answer>`` counts and in
-        it the first action; a text without one counts by its last action. -1 where there is none.
+        Actions are whole words, in any case. The last complete ``<answer>…</answer>`` or
+        ``<action>…</action>`` counts and in it the first action; a text without one counts by its
+        last action. -1 where there is none. Games with a grammar of their own (cells, words,
+        expressions) say it in their headers.
         """
         given = texts.tolist() if isinstance(texts, np.ndarray) else texts
         if (
