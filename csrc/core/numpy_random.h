@@ -183,7 +183,7 @@ struct NumpyRandom {
   friend constexpr bool operator==(const NumpyRandom&, const NumpyRandom&) = default;
 
  private:
-  __extension__ typedef unsigned __int128 unsigned_128;
+  __extension__ typedef unsigned __int128 unsigned_128;  // NOLINT(modernize-use-using)
 
   FASTRL_HOST_DEVICE static constexpr NumpyRandom from(const detail::SeedWords& words) {
     std::uint64_t seed[4]{};

@@ -25,6 +25,7 @@ bool same_interface(const fastrl_description& a, const fastrl_description& b) {
               a.render_tokens == b.render_tokens && a.goal_size == b.goal_size &&
               a.reports_success == b.reports_success &&
               a.num_reset_options == b.num_reset_options &&
+              // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): zeroed, then filled in
               std::memcmp(&a.action, &b.action, sizeof(a.action)) == 0;
   for (std::int32_t f = 0; same && f < a.num_observations; ++f) {
     same = same_array(a.observations[f], b.observations[f]);

@@ -41,10 +41,10 @@ inline Field field(std::int32_t dtype, std::int32_t space, std::span<const std::
   made.dtype = dtype;
   made.space = space;
   made.ndim = static_cast<std::int32_t>(shape.size());
-  std::copy(shape.begin(), shape.end(), made.shape);
+  std::ranges::copy(shape, made.shape);
   made.num_bounds = static_cast<std::int32_t>(low.size());
-  std::copy(low.begin(), low.end(), made.low);
-  std::copy(high.begin(), high.end(), made.high);
+  std::ranges::copy(low, made.low);
+  std::ranges::copy(high, made.high);
   return made;
 }
 
@@ -53,7 +53,7 @@ inline void write_name(char* to, std::string_view name) {
     throw std::logic_error("a name of an environment's field is too long");
   }
   std::fill_n(to, FASTRL_NAME_SIZE, '\0');
-  std::copy(name.begin(), name.end(), to);
+  std::ranges::copy(name, to);
 }
 
 }  // namespace detail

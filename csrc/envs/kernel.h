@@ -186,23 +186,23 @@ struct Kernel {
   }
 
   static consteval void add_optional(fastrl_environment& t) {
-    if constexpr (requires(const State& state) { E::valid(P(), state, true); }) {
+    if constexpr (requires(const State& state) { E::valid(some_params(), state, true); }) {
       t.valid = [](const void* p, const void* state, std::int32_t running) -> std::int32_t {
         return E::valid(params(p).own, packed(state), running != 0);
       };
     }
-    if constexpr (requires(const State& state) { E::solve(P(), state); }) {
+    if constexpr (requires(const State& state) { E::solve(some_params(), state); }) {
       t.solve = [](const void* p, const void* state, fastrl_solution* solution) {
         const Solution found = E::solve(params(p).own, packed(state));
         *solution = {found.distance, found.first_action};
       };
     }
-    if constexpr (requires(const State& state) { E::labels(P(), state); }) {
+    if constexpr (requires(const State& state) { E::labels(some_params(), state); }) {
       t.labels = [](const void* p, const void* state) -> std::uint64_t {
         return E::labels(params(p).own, packed(state));
       };
     }
-    if constexpr (requires(const State& state, char* to) { E::cells(P(), state, to); }) {
+    if constexpr (requires(const State& state, char* to) { E::cells(some_params(), state, to); }) {
       t.cells = [](const void* p, const void* state, char* to) {
         E::cells(params(p).own, packed(state), to);
       };
@@ -215,7 +215,7 @@ struct Kernel {
         return writer.size();
       };
     }
-    if constexpr (requires { E::parse_level(P(), std::string_view()); }) {
+    if constexpr (requires { E::parse_level(some_params(), std::string_view()); }) {
       t.parse_level = [](const void* p, const char* text, void* state, char* error,
                          std::size_t error_size) -> std::int32_t {
         try {
@@ -227,18 +227,20 @@ struct Kernel {
         }
       };
     }
-    if constexpr (requires(ActionRow row) { E::parse_action(P(), std::string_view(), row); }) {
+    if constexpr (requires(ActionRow row) {
+                    E::parse_action(some_params(), std::string_view(), row);
+                  }) {
       t.parse_action = [](const void* p, const char* text, std::size_t size,
                           void* row) -> std::int32_t {
         return E::parse_action(params(p).own, {text, size}, static_cast<ActionRow>(row));
       };
     }
-    if constexpr (requires { E::action_token(P(), 0); }) {
+    if constexpr (requires { E::action_token(some_params(), 0); }) {
       t.action_token = [](const void* p, std::int32_t i) {
         return E::action_token(params(p).own, i);
       };
     }
-    if constexpr (requires(const float* goal) { E::goal_reward(P(), goal, goal); }) {
+    if constexpr (requires(const float* goal) { E::goal_reward(some_params(), goal, goal); }) {
       t.goal_reward = [](const void* p, const float* achieved, const float* desired) -> double {
         return E::goal_reward(params(p).own, achieved, desired);
       };
@@ -246,7 +248,7 @@ struct Kernel {
   }
 
  private:
-  static const typename E::Params& P();  // for requires-expressions only
+  static const typename E::Params& some_params();  // for requires-expressions only
 };
 
 template <Environment E>

@@ -22,6 +22,7 @@ RewardMachine::RewardMachine(std::int32_t num_states, std::vector<std::string> l
       accepting_(static_cast<std::size_t>(num_states)),
       discount_(discount) {
   // Stable: among a state's transitions the order given decides.
+  // NOLINTNEXTLINE(clang-diagnostic-deprecated-declarations): of libstdc++'s own making
   std::ranges::stable_sort(transitions_, {}, &Transition::state);
   for (const Transition& transition : transitions_) {
     ++starts_[static_cast<std::size_t>(transition.state) + 1];

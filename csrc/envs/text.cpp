@@ -109,7 +109,7 @@ bool read_numbers(const Answer& answer, std::span<std::int32_t> numbers) {
     while (end < text.size() && (is_word(text[end]) || (text[end] == '.' && follows(end)))) ++end;
     if (const auto number = as_number(text.substr(begin, end - begin))) {
       if (found == numbers.size()) {
-        std::shift_left(numbers.begin(), numbers.end(), 1);
+        std::shift_left(numbers.begin(), numbers.end(), 1);  // NOLINT(modernize-use-ranges): C++23
         --found;
       }
       numbers[found++] = *number;

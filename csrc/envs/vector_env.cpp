@@ -51,13 +51,12 @@ std::int64_t row_size(const Field& field) {
   return size;
 }
 
-VectorEnv::VectorEnv(const fastrl_environment& table, const char* precision,
-                     const VectorOptions& options,
+VectorEnv::VectorEnv(const fastrl_environment& table, const char* precision, VectorOptions options,
                      std::map<std::string, OptionValue> environment_options,
                      std::shared_ptr<const void> owner)
     : table_((check_table(table), table)),
       owner_(std::move(owner)),
-      options_(options),
+      options_(std::move(options)),
       params_(nullptr, ParamsDeleter{table.destroy}) {
   base_options_ = environment_options;
   GivenOptions reader(table.id, std::move(environment_options));

@@ -89,7 +89,7 @@ using Bytes = std::vector<std::byte, CacheLineAllocator<std::byte>>;
 class VectorEnv {
  public:
   // `owner` keeps the table's code loaded. `precision` is part of what snapshots are of.
-  VectorEnv(const fastrl_environment& table, const char* precision, const VectorOptions& options,
+  VectorEnv(const fastrl_environment& table, const char* precision, VectorOptions options,
             std::map<std::string, OptionValue> environment_options,
             std::shared_ptr<const void> owner = nullptr);
 

@@ -53,9 +53,9 @@ namespace detail {
 
 // Bit i of entry c: word i begins with character c.
 inline constexpr auto kWordsByFirstCharacter = [] {
-  std::array<std::uint32_t, 128> words{};
+  std::array<std::uint32_t, 256> words{};
   for (std::size_t i = 0; i < kWords.size(); ++i) {
-    words[static_cast<std::size_t>(kWords[i][0])] |= 1U << i;
+    words[static_cast<unsigned char>(kWords[i][0])] |= 1U << i;
   }
   return words;
 }();
@@ -66,7 +66,7 @@ inline constexpr auto kWordsByFirstCharacter = [] {
 constexpr std::int32_t first_token(std::string_view text) {
   std::int32_t best = character_token(text[0]);
   std::size_t best_size = 1;
-  const auto first = static_cast<std::size_t>(static_cast<unsigned char>(text[0]));
+  const auto first = static_cast<unsigned char>(text[0]);
   for (std::uint32_t left = detail::kWordsByFirstCharacter[first]; left != 0; left &= left - 1) {
     const auto i = static_cast<std::size_t>(std::countr_zero(left));
     if (kWords[i].size() > best_size && text.starts_with(kWords[i])) {

@@ -18,10 +18,10 @@ constexpr RegisteredEnvironment both() {
 }  // namespace
 
 std::span<const RegisteredEnvironment> classic_control() {
-  static const RegisteredEnvironment kAll[] = {both<CartPole>(), both<MountainCar>(),
-                                               both<MountainCarContinuous>(), both<Pendulum>(),
-                                               both<Acrobot>()};
-  return kAll;
+  static const RegisteredEnvironment all[] = {both<CartPole>(), both<MountainCar>(),
+                                              both<MountainCarContinuous>(), both<Pendulum>(),
+                                              both<Acrobot>()};
+  return all;
 }
 
 }  // namespace fastrl

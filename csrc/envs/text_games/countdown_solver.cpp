@@ -58,7 +58,9 @@ class Solver {
           std::unique(values_.begin(), values_.begin() + static_cast<std::ptrdiff_t>(size_));
       size_ = static_cast<std::size_t>(last - values_.begin());
     }
-    bool contains(const Rational& value) const { return std::binary_search(begin(), end(), value); }
+    bool contains(const Rational& value) const {
+      return std::ranges::binary_search(begin(), end(), value);
+    }
     const Rational* begin() const { return values_.data(); }
     const Rational* end() const { return values_.data() + size_; }
 

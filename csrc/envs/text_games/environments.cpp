@@ -12,11 +12,11 @@
 namespace fastrl {
 
 std::span<const RegisteredEnvironment> text_games() {
-  static const RegisteredEnvironment kAll[] = {
+  static const RegisteredEnvironment all[] = {
       {environment<CodeLock>()},       {environment<Countdown>()},   {environment<FormFill>()},
       {environment<FrozenLakeText>()}, {environment<Minesweeper>()}, {environment<Sokoban>()},
       {environment<TicTacToe>()},      {environment<Wordle>()}};
-  return kAll;
+  return all;
 }
 
 }  // namespace fastrl

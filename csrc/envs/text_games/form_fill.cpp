@@ -196,7 +196,9 @@ FormFill::State FormFill::reset(const Params& params, RandomStream& level) {
     }
   }
   std::iota(state.order, state.order + count, std::int16_t{0});
-  for (int i = count - 1; i > 0; --i) std::swap(state.order[i], state.order[below(i + 1)]);
+  for (int i = count - 1; i > 0; --i) {
+    std::swap(state.order[i], state.order[below(i + 1)]);  // NOLINT: below(n) < n
+  }
   state.last = kNothing;
   return state;
 }

@@ -65,7 +65,8 @@ Minesweeper::State Minesweeper::reset(const Params& params, RandomStream& level)
       others[static_cast<std::size_t>(i)] = static_cast<std::int16_t>(i < first ? i : i + 1);
     }
     for (int i = 0; i < params.num_mines; ++i) {
-      const auto from = static_cast<std::size_t>(i + below(cells - 1 - i));
+      const auto from =
+          static_cast<std::size_t>(i) + static_cast<std::size_t>(below(cells - 1 - i));
       std::swap(others[static_cast<std::size_t>(i)], others[from]);
       state.mines.set(others[static_cast<std::size_t>(i)]);
     }

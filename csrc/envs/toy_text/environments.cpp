@@ -8,14 +8,14 @@
 namespace fastrl {
 
 std::span<const RegisteredEnvironment> toy_text() {
-  static const RegisteredEnvironment kAll[] = {{environment<Blackjack>()},
-                                               {environment<CliffWalking>()},
-                                               {environment<CliffWalkingSlippery>()},
-                                               {environment<FrozenLake>()},
-                                               {environment<FrozenLake8x8>()},
-                                               {environment<TaxiV3>()},
-                                               {environment<Taxi>()}};
-  return kAll;
+  static const RegisteredEnvironment all[] = {{environment<Blackjack>()},
+                                              {environment<CliffWalking>()},
+                                              {environment<CliffWalkingSlippery>()},
+                                              {environment<FrozenLake>()},
+                                              {environment<FrozenLake8x8>()},
+                                              {environment<TaxiV3>()},
+                                              {environment<Taxi>()}};
+  return all;
 }
 
 }  // namespace fastrl
