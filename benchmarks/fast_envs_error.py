@@ -126,6 +126,7 @@ def kolmogorov_smirnov(a, b):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--episodes", type=int, default=100_000)
+    parser.add_argument("--seeds", type=int, default=5, help="of --episodes each, pooled")
     parser.add_argument("--envs", type=int, default=256, help="environments that are compared")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
@@ -151,8 +152,8 @@ def main():
         lines.append(f"| {name} | {' | '.join(cells)} | {left} |")
     lines += [
         "",
-        f"Returns of {arguments.episodes:,} episodes of each form under a noisy policy, the forms "
-        "with random numbers of their own.",
+        f"Returns of {arguments.seeds} × {arguments.episodes:,} episodes of each form under a "
+        "noisy policy, the forms with random numbers of their own.",
         "z is the difference of the means in standard errors, D and p are Kolmogorov and "
         "Smirnov's two-sample test.",
         "",
@@ -161,8 +162,16 @@ def main():
     ]
     differs = []
     for name in POLICIES:
-        exact = returns(name, "exact", arguments.episodes, 1)
-        fast = returns(name, "fast", arguments.episodes, 2)
+        exact, fast = (
+            np.concatenate(
+                [
+                    # Far apart: an exact batch takes as many seeds as it has environments.
+                    returns(name, form, arguments.episodes, 1_000_000 * seed + offset)
+                    for seed in range(1, arguments.seeds + 1)
+                ]
+            )
+            for form, offset in (("exact", 0), ("fast", 500_000))
+        )
         error = math.sqrt(exact.var() / len(exact) + fast.var() / len(fast))
         z = (fast.mean() - exact.mean()) / error if error > 0 else 0.0
         distance, p = kolmogorov_smirnov(exact, fast)
