@@ -12,7 +12,7 @@ namespace fastrl {
 namespace {
 
 // A machine with a clock that any environment can have: it ends after nine steps, or goes to and
-// fro where the environment's first label is true.
+// back where the environment's first label is true.
 std::shared_ptr<const RewardMachine> machine_of(const VectorEnv& env) {
   const std::vector<std::string> labels = step_labels(env.description());
   using Transition = RewardMachine::Transition;
