@@ -11,23 +11,26 @@
 namespace fastrl {
 
 RewardMachine::RewardMachine(std::int32_t num_states, std::vector<std::string> labels,
-                             std::vector<std::int32_t> caps, std::vector<Transition> transitions,
+                             std::vector<std::int32_t> caps,
+                             const std::vector<Transition>& transitions,
                              const std::vector<std::int32_t>& terminal,
                              const std::vector<std::int32_t>& accepting, double discount)
     : labels_(std::move(labels)),
       caps_(std::move(caps)),
-      transitions_(std::move(transitions)),
+      transitions_(transitions.size()),
       starts_(static_cast<std::size_t>(num_states) + 1),
       terminal_(static_cast<std::size_t>(num_states)),
       accepting_(static_cast<std::size_t>(num_states)),
       discount_(discount) {
-  // Stable: among a state's transitions the order given decides.
-  // NOLINTNEXTLINE(clang-diagnostic-deprecated-declarations): of libstdc++'s own making
-  std::ranges::stable_sort(transitions_, {}, &Transition::state);
-  for (const Transition& transition : transitions_) {
+  for (const Transition& transition : transitions) {
     ++starts_[static_cast<std::size_t>(transition.state) + 1];
   }
   for (std::size_t u = 1; u < starts_.size(); ++u) starts_[u] += starts_[u - 1];
+  // By state; among a state's transitions the order given decides.
+  std::vector<std::size_t> next(starts_.begin(), starts_.end());
+  for (const Transition& transition : transitions) {
+    transitions_[next[static_cast<std::size_t>(transition.state)]++] = transition;
+  }
   for (const std::int32_t state : terminal) terminal_[static_cast<std::size_t>(state)] = 1;
   for (const std::int32_t state : accepting) accepting_[static_cast<std::size_t>(state)] = 1;
 }

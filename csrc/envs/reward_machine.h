@@ -48,7 +48,7 @@ class RewardMachine {
 
   // `caps`: where each clock stops. All indexes are in range: the caller has checked.
   RewardMachine(std::int32_t num_states, std::vector<std::string> labels,
-                std::vector<std::int32_t> caps, std::vector<Transition> transitions,
+                std::vector<std::int32_t> caps, const std::vector<Transition>& transitions,
                 const std::vector<std::int32_t>& terminal,
                 const std::vector<std::int32_t>& accepting, double discount);
 

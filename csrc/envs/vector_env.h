@@ -44,7 +44,7 @@ struct VectorOptions {
   double invalid_penalty = 0.0;  // taken from the reward of a malformed action
   std::int64_t num_threads = 0;  // at most; 0: all of the pool
   std::int64_t history = 0;      // steps that can be rewound
-  WrapperOptions wrappers;
+  WrapperOptions wrappers{};
 };
 
 // What a reset is told beside where: all of it may be left out.

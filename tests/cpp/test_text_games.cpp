@@ -96,7 +96,8 @@ class Game {
     std::string rows;
     for (int row = 0; row < description_.grid_height; ++row) {
       const auto begin = static_cast<std::size_t>(row * width);
-      rows += (row == 0 ? "" : "\n") + drawn.substr(begin, static_cast<std::size_t>(width));
+      if (row > 0) rows += '\n';
+      rows.append(drawn, begin, static_cast<std::size_t>(width));
     }
     return rows;
   }
@@ -105,7 +106,9 @@ class Game {
     const std::uint64_t bits = table_->labels(params_.get(), state_.data());
     std::string names;
     for (int i = 0; i < description_.num_labels; ++i) {
-      if ((bits >> i & 1) != 0) names += (names.empty() ? "" : " ") + std::string(name(i));
+      if ((bits >> i & 1) == 0) continue;
+      if (!names.empty()) names += ' ';
+      names += name(i);
     }
     return names;
   }
