@@ -71,7 +71,9 @@ bool any_outside(const T* values, std::int64_t rows, std::int64_t columns,
                  std::span<const bool> active, std::int64_t low, std::uint64_t range) {
   bool wrong = false;
   const auto outside = [&](std::int64_t j) {
-    return static_cast<std::uint64_t>(static_cast<std::int64_t>(values[j]) - low) > range;
+    // Wraps around, so that what lies below is far above.
+    const auto value = static_cast<std::uint64_t>(static_cast<std::int64_t>(values[j]));
+    return value - static_cast<std::uint64_t>(low) > range;
   };
   if (active.empty()) {
     for (std::int64_t j = 0; j < rows * columns; ++j) wrong |= outside(j);
