@@ -27,6 +27,7 @@ std::atomic<std::int64_t> num_allocations{0};
 
 #if FASTRL_COUNTS_ALLOCATIONS
 // operator new ends here, too: libstdc++ takes its memory from these.
+// NOLINTBEGIN(bugprone-reserved-identifier, readability-identifier-naming): glibc's names
 extern "C" {
 void* __libc_malloc(std::size_t size);
 void* __libc_calloc(std::size_t n, std::size_t size);
@@ -51,6 +52,7 @@ __attribute__((visibility("default"))) void* aligned_alloc(std::size_t alignment
   return __libc_memalign(alignment, size);
 }
 }
+// NOLINTEND(bugprone-reserved-identifier, readability-identifier-naming)
 #endif
 
 namespace fastrl {

@@ -110,7 +110,7 @@ class Runner {
  private:
   static std::size_t bytes_of(const fastrl_field& field) {
     constexpr std::array kSizes = {1, 1, 1, 4, 8, 4, 8};
-    std::size_t size = static_cast<std::size_t>(kSizes[static_cast<std::size_t>(field.dtype)]);
+    auto size = static_cast<std::size_t>(kSizes[static_cast<std::size_t>(field.dtype)]);
     for (int i = 0; i < field.ndim; ++i) size *= static_cast<std::size_t>(field.shape[i]);
     return size;
   }

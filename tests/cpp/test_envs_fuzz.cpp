@@ -44,7 +44,6 @@ class Fuzzer {
  public:
   Fuzzer(const std::string& id, bool fast, std::uint64_t seed)
       : id_(id),
-        fast_(fast),
         random_(RandomStream::seeded(seed, 0)),
         env_(make_vector_env(id, fast, random_options(), {})),
         arrays_(*env_),
@@ -130,7 +129,7 @@ class Fuzzer {
 
   std::span<const bool> some_mask() {
     if (below(3) == 0) return {};
-    for (std::int64_t i = 0; i < kEnvs; ++i) mask_[i] = below(2) == 0;
+    for (std::int64_t i = 0; i < kEnvs; ++i) mask_[static_cast<std::size_t>(i)] = below(2) == 0;
     return {mask_.get(), static_cast<std::size_t>(kEnvs)};
   }
 
@@ -308,7 +307,6 @@ class Fuzzer {
   }
 
   std::string id_;
-  bool fast_;
   RandomStream random_;
   std::unique_ptr<VectorEnv> env_;
   BatchArrays arrays_;

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ class Game {
     for (const RegisteredEnvironment& known : text_games()) {
       if (id == known.exact->id) table_ = known.exact;
     }
+    if (table_ == nullptr) throw std::invalid_argument(id);
     GivenOptions options(id, given);
     char error[200] = "";
     params_ = {table_->create(&options, error, sizeof(error)), table_->destroy};
@@ -95,7 +97,7 @@ class Game {
     table_->cells(params_.get(), state_.data(), drawn.data());
     std::string rows;
     for (int row = 0; row < description_.grid_height; ++row) {
-      const auto begin = static_cast<std::size_t>(row * width);
+      const auto begin = static_cast<std::size_t>(row) * static_cast<std::size_t>(width);
       if (row > 0) rows += '\n';
       rows.append(drawn, begin, static_cast<std::size_t>(width));
     }
