@@ -1,6 +1,8 @@
 // Moving on a rectangle of cells, numbered row by row.
 #pragma once
 
+#include <cstdlib>
+
 namespace fastrl {
 
 enum Direction { kUp, kDown, kLeft, kRight };
@@ -30,5 +32,25 @@ struct Grid {
     return -1;
   }
 };
+
+// Visits the cells of one of the shortest ways, each way with the same probability: not `from`, but
+// `to`. draw(n) is uniform in {0, …, n - 1}.
+template <typename Draw, typename Visit>
+void walk_at_random(const Grid& grid, int from, int to, Draw&& draw, Visit&& visit) {
+  int row = grid.row(from);
+  int column = grid.column(from);
+  while (true) {
+    const int down = grid.row(to) - row;
+    const int right = grid.column(to) - column;
+    const int distance = std::abs(down) + std::abs(right);
+    if (distance == 0) return;
+    if (draw(distance) < std::abs(down)) {
+      row += down > 0 ? 1 : -1;
+    } else {
+      column += right > 0 ? 1 : -1;
+    }
+    visit(row * grid.width + column);
+  }
+}
 
 }  // namespace fastrl

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <type_traits>
 
 #include "core/check.h"
 #include "envs/asynchronous.h"
@@ -43,14 +44,10 @@ class Environment {
   // Runs `call` alone, while no result of `send` is outstanding.
   template <typename Call>
   auto alone(const char* function, Call&& call) {
-    const Exclusive exclusive(*this, function);
-    if (asynchronous_ && asynchronous_->num_outstanding() > 0) {
-      throw std::runtime_error(
-          concat(function, ": ", asynchronous_->num_outstanding(),
-                 " results of send are outstanding; receive them with recv first"));
-    }
-    const ReleasedGil released(releases_gil_);
-    return call(*engine_);
+    return alone_with_gil(function, [&] {
+      const ReleasedGil released(releases_gil_);
+      return call(*engine_);
+    });
   }
 
   // None if the array is not as the environment wants it.
@@ -103,10 +100,15 @@ class Environment {
     return true;
   }
 
-  void step_some(std::uintptr_t actions, std::uintptr_t active, OutputSet& set) {
-    alone("step", [&](VectorEnv& engine) {
-      num_ended_ = engine.step(pointer<const void>(actions), view<bool>(active, engine.num_envs()),
-                               set.outputs);
+  // The set that was written. It is taken while nobody else can take it, too.
+  nb::object step_some(std::uintptr_t actions, std::uintptr_t active, OutputRing& ring) {
+    return alone_with_gil("step", [&] {
+      OutputSet& set = ring.acquire();
+      nb::object taken = ring.last();
+      const ReleasedGil released(releases_gil_);
+      num_ended_ = engine_->step(pointer<const void>(actions),
+                                 view<bool>(active, engine_->num_envs()), set.outputs);
+      return taken;
     });
   }
 
@@ -204,14 +206,14 @@ class Environment {
   }
 
   template <typename Call>
-  void alone_with_gil(const char* function, Call&& call) {
+  std::invoke_result_t<Call> alone_with_gil(const char* function, Call&& call) {
     const Exclusive exclusive(*this, function);
     if (asynchronous_ && asynchronous_->num_outstanding() > 0) {
       throw std::runtime_error(
           concat(function, ": ", asynchronous_->num_outstanding(),
                  " results of send are outstanding; receive them with recv first"));
     }
-    call();
+    return call();
   }
 
   std::unique_ptr<VectorEnv> engine_;

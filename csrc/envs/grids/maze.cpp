@@ -4,7 +4,6 @@
 #include <array>
 #include <bit>
 #include <cstddef>
-#include <cstdlib>
 
 #include "core/check.h"
 #include "envs/level_text.h"
@@ -80,20 +79,9 @@ int below(RandomStream& random, int n) {
 
 // Opens one of the shortest ways to the goal that there would be without walls.
 void carve(const Grid& grid, RandomStream& level, Maze::State& state) {
-  int row = grid.row(state.agent);
-  int column = grid.column(state.agent);
-  while (true) {
-    const int down = grid.row(state.goal) - row;
-    const int right = grid.column(state.goal) - column;
-    const int distance = std::abs(down) + std::abs(right);
-    if (distance == 0) return;
-    if (below(level, distance) < std::abs(down)) {
-      row += down > 0 ? 1 : -1;
-    } else {
-      column += right > 0 ? 1 : -1;
-    }
-    state.walls.clear(grid, row * grid.width + column);
-  }
+  const auto draw = [&](int n) { return below(level, n); };
+  walk_at_random(grid, state.agent, state.goal, draw,
+                 [&](int cell) { state.walls.clear(grid, cell); });
 }
 
 Maze::State draw_scattered(const Maze::Params& params, RandomStream& level) {

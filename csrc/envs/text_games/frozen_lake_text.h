@@ -9,7 +9,6 @@
 
 #include <array>
 #include <cstdint>
-#include <cstdlib>
 
 #include "envs/bitboard.h"
 #include "envs/environment.h"
@@ -192,20 +191,9 @@ struct FrozenLakeText {
 
   // Freezes the holes on one of the shortest ways to the goal, each with the same probability.
   static void carve(const Grid& grid, RandomStream& level, State& state) {
-    int row = grid.row(state.player);
-    int column = grid.column(state.player);
-    while (true) {
-      const int down = grid.row(state.goal) - row;
-      const int right = grid.column(state.goal) - column;
-      const int distance = std::abs(down) + std::abs(right);
-      if (distance == 0) return;
-      if (below(level, distance) < std::abs(down)) {
-        row += down > 0 ? 1 : -1;
-      } else {
-        column += right > 0 ? 1 : -1;
-      }
-      state.holes.clear(row * grid.width + column);
-    }
+    const auto draw = [&](int n) { return below(level, n); };
+    walk_at_random(grid, state.player, state.goal, draw,
+                   [&](int cell) { state.holes.clear(cell); });
   }
 
   static int below(RandomStream& random, int n) {

@@ -367,9 +367,7 @@ class VectorEnv(TimeTravel, Levels, gymnasium.vector.VectorEnv[Any, Any, Any]):
             check_mask(arguments, "active", active, self.num_envs)
             active = np.ascontiguousarray(active)
         converted = check_actions(arguments, actions, self._description, (self.num_envs,), active)
-        outputs = self._ring.acquire()
-        self._native.step_some(address(converted), address(active), outputs)
-        return outputs
+        return self._native.step_some(address(converted), address(active), self._ring)
 
     def _finished(self, outputs: Any, result: Step) -> Step:
         """What a step returns, from what the native side has written."""
