@@ -1,0 +1,158 @@
+// Actions of a batch: checked before the first write, or drawn.
+#include <cmath>
+#include <limits>
+
+#include "core/check.h"
+#include "envs/vector_env.h"
+
+namespace fastrl {
+namespace {
+
+std::string listed(const Field& action) {
+  const auto low = static_cast<std::int64_t>(action.low[0]);
+  return concat("be from ", low, " to ", static_cast<std::int64_t>(action.high[0]));
+}
+
+}  // namespace
+
+void VectorEnv::fail_action(const char* function, std::span<const std::int64_t> ids,
+                            const void* actions, std::span<const bool> active) const {
+  const Field& field = description_.action;
+  const std::int64_t count = action_size_ / size_of(field.dtype);
+  const auto n = ids.empty() ? num_envs() : static_cast<std::int64_t>(ids.size());
+  for (std::int64_t k = 0; k < n; ++k) {
+    if (!selected(active, k)) continue;
+    const std::int64_t i = ids.empty() ? k : ids[at(k)];
+    for (std::int64_t j = 0; j < count; ++j) {
+      if (field.space == FASTRL_BOX) {
+        const float value = static_cast<const float*>(actions)[k * count + j];
+        if (!std::isfinite(value)) {
+          fail_value(function, "actions", "be finite", concat(value, " for environment ", i));
+        }
+        continue;
+      }
+      const std::int64_t value = field.dtype == FASTRL_INT64
+                                     ? static_cast<const std::int64_t*>(actions)[k * count + j]
+                                     : static_cast<const std::int32_t*>(actions)[k * count + j];
+      const bool malformed = description_.is_text != 0 && count == 1 && value == kMalformedAction;
+      if (malformed || (static_cast<double>(value) >= field.low[0] &&
+                        static_cast<double>(value) <= field.high[0])) {
+        continue;
+      }
+      const bool may_be_malformed = description_.is_text != 0 && count == 1;
+      fail_value(function, "actions",
+                 may_be_malformed
+                     ? concat("be from -1 to ", static_cast<std::int64_t>(field.high[0]))
+                     : listed(field),
+                 concat(value, " for environment ", i));
+    }
+  }
+  throw std::logic_error("no action is wrong");
+}
+
+namespace {
+
+// Whether any element of the rows that count lies outside of [low, low + range].
+template <typename T>
+bool any_outside(const T* values, std::int64_t rows, std::int64_t columns,
+                 std::span<const bool> active, std::int64_t low, std::uint64_t range) {
+  bool wrong = false;
+  const auto outside = [&](std::int64_t j) {
+    // Wraps around, so that what lies below is far above.
+    const auto value = static_cast<std::uint64_t>(static_cast<std::int64_t>(values[j]));
+    return value - static_cast<std::uint64_t>(low) > range;
+  };
+  if (active.empty()) {
+    for (std::int64_t j = 0; j < rows * columns; ++j) wrong |= outside(j);
+    return wrong;
+  }
+  for (std::int64_t k = 0; k < rows; ++k) {
+    if (!active[static_cast<std::size_t>(k)]) continue;
+    for (std::int64_t c = 0; c < columns; ++c) wrong |= outside(k * columns + c);
+  }
+  return wrong;
+}
+
+bool any_infinite(const float* values, std::int64_t rows, std::int64_t columns,
+                  std::span<const bool> active) {
+  bool wrong = false;
+  for (std::int64_t k = 0; k < rows; ++k) {
+    if (!active.empty() && !active[static_cast<std::size_t>(k)]) continue;
+    for (std::int64_t c = 0; c < columns; ++c) {
+      // Not a number less than infinity: infinities and NaN.
+      wrong |= !(std::fabs(values[k * columns + c]) <= std::numeric_limits<float>::max());
+    }
+  }
+  return wrong;
+}
+
+}  // namespace
+
+void VectorEnv::check_step(const char* function, std::span<const std::int64_t> ids,
+                           const void* actions, std::span<const bool> active) const {
+  const auto n = ids.empty() ? num_envs() : static_cast<std::int64_t>(ids.size());
+  const bool rests = options_.autoreset_mode == AutoresetMode::kDisabled;
+  if (num_unset_ > 0 || rests) {
+    for (std::int64_t k = 0; k < n; ++k) {
+      if (!selected(active, k)) continue;
+      const std::int64_t i = ids.empty() ? k : ids[at(k)];
+      if (phases_[at(i)] == Phase::kUnset) throw_not_reset(function, i);
+      if (phases_[at(i)] == Phase::kEnded && rests) {
+        throw std::runtime_error(concat(function, ": the episode of environment ", i,
+                                        " has ended; reset it or leave it out with `active`"));
+      }
+    }
+  }
+  check_actions(function, ids, actions, active);
+}
+
+void VectorEnv::check_actions(const char* function, std::span<const std::int64_t> ids,
+                              const void* actions, std::span<const bool> active) const {
+  const auto n = ids.empty() ? num_envs() : static_cast<std::int64_t>(ids.size());
+  const Field& field = description_.action;
+  const std::int64_t columns = action_size_ / size_of(field.dtype);
+  bool wrong = false;
+  if (field.space == FASTRL_BOX) {
+    wrong = any_infinite(static_cast<const float*>(actions), n, columns, active);
+  } else {
+    auto low = static_cast<std::int64_t>(field.low[0]);
+    const auto high = static_cast<std::int64_t>(field.high[0]);
+    if (description_.is_text != 0 && columns == 1) low = kMalformedAction;
+    const auto range = static_cast<std::uint64_t>(high - low);
+    wrong = field.dtype == FASTRL_INT64 ? any_outside(static_cast<const std::int64_t*>(actions), n,
+                                                      columns, active, low, range)
+                                        : any_outside(static_cast<const std::int32_t*>(actions), n,
+                                                      columns, active, low, range);
+  }
+  if (wrong) fail_action(function, ids, actions, active);
+}
+
+void VectorEnv::draw_actions(std::uint64_t seed, std::int64_t step, std::int64_t begin,
+                             std::int64_t end, char* rows) const {
+  const Field& field = description_.action;
+  const std::int64_t columns = action_size_ / size_of(field.dtype);
+  for (auto k = begin; k < end; ++k) {
+    auto stream = RandomStream::of_level(seed, static_cast<std::uint64_t>(k),
+                                         static_cast<std::uint64_t>(step));
+    for (std::int64_t c = 0; c < columns; ++c) {
+      const std::size_t bound = field.num_bounds == 1 ? 0 : at(c);
+      const double low = field.low[bound];
+      const double high = field.high[bound];
+      char* cell = rows + k * action_size_ + c * size_of(field.dtype);
+      if (field.space == FASTRL_BOX) {
+        *reinterpret_cast<float*>(cell) =
+            static_cast<float>(low + (high - low) * static_cast<double>(stream.uniform()));
+        continue;
+      }
+      const auto value = static_cast<std::int64_t>(low) +
+                         stream.below(static_cast<std::uint32_t>(high - low + 1.0));
+      if (field.dtype == FASTRL_INT64) {
+        *reinterpret_cast<std::int64_t*>(cell) = value;
+      } else {
+        *reinterpret_cast<std::int32_t*>(cell) = static_cast<std::int32_t>(value);
+      }
+    }
+  }
+}
+
+}  // namespace fastrl
