@@ -18,7 +18,7 @@ from harness import Provider, machine, measure, report, speedup
 from numpy.testing import assert_allclose, assert_array_equal
 
 BLOCK = 0.002  # seconds
-SERIES = 64  # steps of random actions that go round
+SERIES = 16  # steps of random actions that go round; as few as stay in the cache, like a policy's
 UNROLLED = 32
 CHECKED = 8  # environments that the gate follows
 FOLLOWED = 40  # for so many steps
@@ -79,23 +79,29 @@ def follows_gymnasium(name: str, precision: str) -> None:
             assert terminated[i] == ended
 
 
+def output_rows(env) -> dict[str, np.ndarray]:
+    """Arrays for `step_into`."""
+    space = env.observation_space
+    return {
+        "observations": np.zeros(space.shape, space.dtype),
+        "rewards": np.zeros(env.num_envs),
+        "terminated": np.zeros(env.num_envs, np.bool_),
+        "truncated": np.zeros(env.num_envs, np.bool_),
+    }
+
+
 def ways(name: str, num_envs: int, precision: str) -> list[tuple[str, Callable[[int], object]]]:
     """Three ways to step, as functions of the number of the step."""
     env = made(name, num_envs, precision)
-    actions = series(env)
+    stacked = series(env, UNROLLED)
+    actions = list(stacked)
     into = made(name, num_envs, precision)
-    space = into.observation_space
-    rows = {
-        "observations": np.zeros(space.shape, space.dtype),
-        "rewards": np.zeros(num_envs),
-        "terminated": np.zeros(num_envs, np.bool_),
-        "truncated": np.zeros(num_envs, np.bool_),
-    }
+    rows = output_rows(into)
     unrolled = made(name, num_envs, precision)
     return [
         ("step", lambda t: env.step(actions[t % SERIES])),
         ("step_into", lambda t: (into.step_into(actions[t % SERIES], **rows), rows)[1]),
-        ("unroll", lambda t: unrolled.unroll(actions[:UNROLLED])),
+        ("unroll", lambda t: unrolled.unroll(stacked)),
     ]
 
 
@@ -198,47 +204,82 @@ def throughput_claims(name, num_envs, ours, rivals):
                 yield best.name, rival.name, speedup(best, rival), bar if at_bar else 0
 
 
+def in_turn(step: Callable[[object], object], actions) -> Callable[[], None]:
+    """One step with each of `actions`."""
+    ready = list(actions)
+
+    def run():
+        for action in ready:
+            step(action)
+
+    return run
+
+
+def into_in_turn(env, actions) -> Callable[[], None]:
+    """One `step_into` with each of `actions`, written out: unpacking a dict costs as much."""
+    ready, step_into = list(actions), env.step_into
+    observations, rewards, terminated, truncated = output_rows(env).values()
+
+    def run():
+        for action in ready:
+            step_into(
+                action,
+                observations=observations,
+                rewards=rewards,
+                terminated=terminated,
+                truncated=truncated,
+            )
+
+    return run
+
+
 def bench_latency(arguments) -> None:
     """What one call costs where there is little to do."""
+    name = "CartPole-v1"
     for num_envs, bars in ((1, {"step": 1, "step_into": 0.5}), (64, {"step": 2, "step_into": 2})):
+        actions = series(made(name, num_envs))
         providers = []
         for precision in ("fast", "exact"):
-            for way, run in ways("CartPole-v1", num_envs, precision)[:2]:
+            env, into = made(name, num_envs, precision), made(name, num_envs, precision)
+            runs = {"step": in_turn(env.step, actions), "step_into": into_in_turn(into, actions)}
+            for way, run in runs.items():
+
+                def check(precision=precision):
+                    follows_gymnasium(name, precision)
+
                 providers.append(
                     Provider(
                         f"fastrl {precision}, {way}",
-                        run=counting(run),
+                        run=run,
+                        loops=SERIES,
                         block=BLOCK,
                         bar=bars[way],
-                        check=lambda precision=precision: follows_gymnasium(
-                            "CartPole-v1", precision
-                        ),
+                        check=check,
                     )
                 )
-        actions = series(made("CartPole-v1", num_envs))
         if num_envs == 1:
-            providers.append(single_gymnasium(actions[:, 0]))
+            providers.append(single_gymnasium(actions[:, 0].tolist()))
         try:
-            label, run = env_rivals.envpool("CartPole-v1", num_envs, actions, 1)
-            providers.append(Provider(label, run=counting(run), block=BLOCK))
+            label, run = env_rivals.envpool(name, num_envs, actions, 1)
+            rival = in_turn(run, range(SERIES))
+            providers.append(Provider(label, run=rival, loops=SERIES, block=BLOCK))
         except env_rivals.MissingError as reason:
             print(f"\nNot compared: {reason}")
         measure(providers, seconds=arguments.seconds)
-        title = f"CartPole-v1, one call of B = {num_envs}"
-        report(title, providers, json_path=arguments.json)
+        report(f"{name}, one call of B = {num_envs}", providers, json_path=arguments.json)
 
 
 def single_gymnasium(actions) -> Provider:
     env = gymnasium.make("CartPole-v1")
     env.reset(seed=0)
 
-    def run(t):
-        result = env.step(int(actions[t % SERIES]))
+    def step(action):
+        result = env.step(action)
         if result[2] or result[3]:
             env.reset()
-        return result
 
-    return Provider("Gymnasium, one environment", run=counting(run), block=BLOCK)
+    run = in_turn(step, actions)
+    return Provider("Gymnasium, one environment", run=run, loops=SERIES, block=BLOCK)
 
 
 def bench_busy(arguments) -> None:

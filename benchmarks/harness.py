@@ -37,6 +37,7 @@ class Provider:
     block: float = 0.0  # seconds that a timing lasts at least; shorter work is repeated in it
     bytes_moved: int = 0  # the least that the work has to read and write
     items: int = 0  # how many of something, as steps, one run does; shown per second
+    loops: int = 1  # how often a call of `run` runs: to keep this file's own call out of the time
     bar: float | None = None  # to keep: at most so many µs, with `items` at least so many a second
     # Raises AssertionError if the result is wrong, gives its largest error where there is one.
     check: Callable[[], float | None] | None = None
@@ -82,7 +83,7 @@ def _timed(provider: Provider, device: str) -> float:
         begin = time.perf_counter()
         for _ in range(provider.calls):
             provider.run()
-        return (time.perf_counter() - begin) / provider.calls
+        return (time.perf_counter() - begin) / provider.calls / provider.loops
     import torch
 
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -91,7 +92,7 @@ def _timed(provider: Provider, device: str) -> float:
         provider.run()
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end) / 1e3 / provider.calls
+    return begin.elapsed_time(end) / 1e3 / provider.calls / provider.loops
 
 
 def _rounds(
@@ -122,7 +123,7 @@ def measure(providers: list[Provider], *, device: str = "cpu", seconds: float = 
     for provider, taken in _rounds(sound, device=device, seconds=seconds / 10, least=1):
         fastest[provider.name] = min(taken, fastest[provider.name])
     for provider in sound:
-        provider.calls = max(1, ceil(provider.block / fastest[provider.name]))
+        provider.calls = max(1, ceil(provider.block / fastest[provider.name] / provider.loops))
     for provider, taken in _rounds(sound, device=device, seconds=seconds, least=5):
         provider.times.append(taken)
 

@@ -1,8 +1,8 @@
 // Actions of a batch: checked before the first write, or drawn.
 #include <cmath>
-#include <limits>
 
 #include "core/check.h"
+#include "envs/action_range.h"
 #include "envs/vector_env.h"
 
 namespace fastrl {
@@ -52,38 +52,15 @@ void VectorEnv::fail_action(const char* function, std::span<const std::int64_t> 
 
 namespace {
 
-// Whether any element of the rows that count lies outside of [low, low + range].
-template <typename T>
-bool any_outside(const T* values, std::int64_t rows, std::int64_t columns,
-                 std::span<const bool> active, std::int64_t low, std::uint64_t range) {
-  bool wrong = false;
-  const auto outside = [&](std::int64_t j) {
-    // Wraps around, so that what lies below is far above.
-    const auto value = static_cast<std::uint64_t>(static_cast<std::int64_t>(values[j]));
-    return value - static_cast<std::uint64_t>(low) > range;
-  };
-  if (active.empty()) {
-    for (std::int64_t j = 0; j < rows * columns; ++j) wrong |= outside(j);
-    return wrong;
-  }
+// Calls `wrong(first, count)` on the runs of values whose rows count, until one is.
+template <typename Wrong>
+bool any_wrong(std::int64_t rows, std::int64_t columns, std::span<const bool> active,
+               Wrong&& wrong) {
+  if (active.empty()) return wrong(0, rows * columns);
   for (std::int64_t k = 0; k < rows; ++k) {
-    if (!active[static_cast<std::size_t>(k)]) continue;
-    for (std::int64_t c = 0; c < columns; ++c) wrong |= outside(k * columns + c);
+    if (active[static_cast<std::size_t>(k)] && wrong(k * columns, columns)) return true;
   }
-  return wrong;
-}
-
-bool any_infinite(const float* values, std::int64_t rows, std::int64_t columns,
-                  std::span<const bool> active) {
-  bool wrong = false;
-  for (std::int64_t k = 0; k < rows; ++k) {
-    if (!active.empty() && !active[static_cast<std::size_t>(k)]) continue;
-    for (std::int64_t c = 0; c < columns; ++c) {
-      // Not a number less than infinity: infinities and NaN.
-      wrong |= !(std::fabs(values[k * columns + c]) <= std::numeric_limits<float>::max());
-    }
-  }
-  return wrong;
+  return false;
 }
 
 }  // namespace
@@ -113,16 +90,22 @@ void VectorEnv::check_actions(const char* function, std::span<const std::int64_t
   const std::int64_t columns = action_size_ / size_of(field.dtype);
   bool wrong = false;
   if (field.space == FASTRL_BOX) {
-    wrong = any_infinite(static_cast<const float*>(actions), n, columns, active);
+    const auto* values = static_cast<const float*>(actions);
+    wrong = any_wrong(n, columns, active, [&](std::int64_t first, std::int64_t count) {
+      return any_infinite(values + first, count);
+    });
   } else {
     auto low = static_cast<std::int64_t>(field.low[0]);
     const auto high = static_cast<std::int64_t>(field.high[0]);
     if (description_.is_text != 0 && columns == 1) low = kMalformedAction;
     const auto range = static_cast<std::uint64_t>(high - low);
-    wrong = field.dtype == FASTRL_INT64 ? any_outside(static_cast<const std::int64_t*>(actions), n,
-                                                      columns, active, low, range)
-                                        : any_outside(static_cast<const std::int32_t*>(actions), n,
-                                                      columns, active, low, range);
+    const auto outside = [&](const auto* values) {
+      return any_wrong(n, columns, active, [&](std::int64_t first, std::int64_t count) {
+        return any_outside(values + first, count, low, range);
+      });
+    };
+    wrong = field.dtype == FASTRL_INT64 ? outside(static_cast<const std::int64_t*>(actions))
+                                        : outside(static_cast<const std::int32_t*>(actions));
   }
   if (wrong) fail_action(function, ids, actions, active);
 }
