@@ -93,15 +93,15 @@ def output_rows(env) -> dict[str, np.ndarray]:
 def ways(name: str, num_envs: int, precision: str) -> list[tuple[str, Callable[[int], object]]]:
     """Three ways to step, as functions of the number of the step."""
     env = made(name, num_envs, precision)
-    stacked = series(env, UNROLLED)
-    actions = list(stacked)
+    actions = series(env)
+    repeated = np.resize(actions, (UNROLLED, *actions.shape[1:]))
     into = made(name, num_envs, precision)
     rows = output_rows(into)
     unrolled = made(name, num_envs, precision)
     return [
         ("step", lambda t: env.step(actions[t % SERIES])),
         ("step_into", lambda t: (into.step_into(actions[t % SERIES], **rows), rows)[1]),
-        ("unroll", lambda t: unrolled.unroll(stacked)),
+        ("unroll", lambda t: unrolled.unroll(repeated)),
     ]
 
 
