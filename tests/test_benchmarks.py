@@ -28,6 +28,20 @@ def harness(monkeypatch):
     return importlib.import_module("harness")
 
 
+def run_benchmark(name, *arguments):
+    """What a program printed."""
+    finished = subprocess.run(
+        [sys.executable, BENCHMARKS / name, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
 def read_rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -42,16 +56,8 @@ def test_benchmark_runs_and_writes_json_lines(name, tmp_path):
     if name != "bench_envs.py":
         pytest.importorskip("torch")
     path = tmp_path / "rows.jsonl"
-    arguments = [*PROGRAMS[name], "--seconds", "0.01", "--threads", "1", "--json", path]
-    finished = subprocess.run(
-        [sys.executable, BENCHMARKS / name, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert finished.returncode == 0, finished.stderr
+    arguments = ["--seconds", "0.01", "--threads", "1", "--json", path]
+    printed = run_benchmark(name, *PROGRAMS[name], *arguments)
     rows = read_rows(path)
     assert rows
     for row in rows:
@@ -63,22 +69,14 @@ def test_benchmark_runs_and_writes_json_lines(name, tmp_path):
         assert 0 < row["p20_ms"] <= row["median_ms"] <= row["p80_ms"]
         assert row["rounds"] >= 5
         assert {"commit", "date", "device", "threads", "versions"} <= row.keys()
-        assert row["title"] in finished.stdout
-        assert row["provider"] in finished.stdout
+        assert row["title"] in printed
+        assert row["provider"] in printed
 
 
 def test_parity_is_reported(tmp_path):
     path = tmp_path / "parity.md"
     arguments = ["--steps", "60", "--seeds", "3", "--workers", "1", "--only", "Blackjack-v1"]
-    finished = subprocess.run(
-        [sys.executable, BENCHMARKS / "parity_envs.py", *arguments, "--output", path],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert finished.returncode == 0, finished.stderr
+    run_benchmark("parity_envs.py", *arguments, "--output", path)
     text = path.read_text()
     assert "540 steps compared, **no differences**" in text
     for mode in ("next_step", "same_step", "disabled"):
@@ -87,19 +85,11 @@ def test_parity_is_reported(tmp_path):
 
 def test_benchmark_of_ppo_runs_and_writes_lines_table_and_picture(tmp_path):
     pytest.importorskip("torch")
-    finished = subprocess.run(
-        [sys.executable, BENCHMARKS / "bench_ppo.py", "--quick", "--out", tmp_path],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert finished.returncode == 0, finished.stderr
+    printed = run_benchmark("bench_ppo.py", "--quick", "--out", tmp_path)
     rows = read_rows(tmp_path / "bench_ppo.jsonl")
     assert [row["env"] for row in rows] == ["CartPole-v1", "Acrobot-v1", "Taxi-v3"]
     assert {"commit", "seconds", "env_share", "return", "curve", "config"} <= rows[0].keys()
-    assert "Environments' share: at most" in finished.stdout
+    assert "Environments' share: at most" in printed
     assert "| Taxi-v3 | 7.7 |" in (tmp_path / "bench_ppo.md").read_text()
     assert (tmp_path / "bench_ppo.png").read_bytes().startswith(b"\x89PNG")
 
