@@ -95,10 +95,10 @@ def run(job):
     begin = time.perf_counter()
     trainer = Trainer(TrainConfig(**job["config"]))
     records = trainer.run()
-    reached = trainer.success >= TARGET
+    reached = trainer.score >= TARGET
     return job | {
         "steps_to_target": trainer.env_steps if reached else None,
-        "success": trainer.success,
+        "success": trainer.score,
         "seconds": round(time.perf_counter() - begin, 1),
         "updates": trainer.update,
         "curve": [(r["env_steps"], r["success"]) for r in records if "success" in r],

@@ -5,14 +5,20 @@ import fastrl
 import pytest
 from fastrl.cli import main
 from fastrl.cli.app import app
-from fastrl.cli.runs import parse_options
+from fastrl.cli.recipes import RECIPES, parse_options, read_config
+from fastrl.recipes import PPOConfig, TrainConfig
 from fastrl.recipes.run_log import read_log
 from typer.testing import CliRunner
 
-SMALL = [
+TEXT = [
     *("--env", "CodeLock-v0", "--steps", "400", "--learning-rate", "0.01"),
     *("--option", "length=3", "--option", "width=16"),
     *("--option", "num_layers=1", "--option", "num_heads=2", "--option", "eval_episodes=8"),
+]
+TEXT_OPTIONS = {"num_levels": 1, "observation": "compact", "length": 3}
+TAXI = [
+    *("--env", "Taxi-v3", "--steps", "600", "--option", "is_rainy=true"),
+    *("--option", "num_envs=4", "--option", "width=8", "--option", "eval_episodes=2"),
 ]
 
 
@@ -21,40 +27,53 @@ def run(*arguments):
     return runner.invoke(app, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("algorithm", ["r3l", "grpo"])
-def test_train_writes_log_checkpoint_and_picture(tmp_path, algorithm):
-    result = run("train", algorithm, *SMALL, "--out", tmp_path)
+@pytest.mark.parametrize(
+    ("command", "steps", "env_options", "picture", "said"),
+    [
+        (["r3l", *TEXT], 400, TEXT_OPTIONS, "success.png", "steps to 0.9 success"),
+        (["grpo", *TEXT], 400, TEXT_OPTIONS, "success.png", "steps to 0.9 success"),
+        (["ppo", *TAXI], 600, {"is_rainy": True}, "returns.png", "of them in the environments"),
+    ],
+    ids=["r3l", "grpo", "ppo"],
+)
+def test_train_writes_log_checkpoint_and_picture(
+    tmp_path, command, steps, env_options, picture, said
+):
+    result = run("train", *command, "--out", tmp_path)
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "success.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "checkpoint.safetensors").exists()
     log = read_log(tmp_path / "log.jsonl")
-    assert log[-1]["env_steps"] >= 400
-    assert json.loads((tmp_path / "config.json").read_text())["env_options"] == {
-        "num_levels": 1,
-        "observation": "compact",
-        "length": 3,
-    }
-    assert "steps to 0.9 success" in result.output
-    again = run("train", algorithm, *SMALL, "--out", tmp_path)
-    assert again.exit_code == 0, again.output
-    assert read_log(tmp_path / "log.jsonl") == log
-
-
-def test_train_ppo_writes_log_checkpoint_and_picture(tmp_path):
-    small = ["--env", "Taxi-v3", "--steps", "600", "--option", "num_envs=4", "--option", "width=8"]
-    small += ["--option", "eval_episodes=2", "--option", "is_rainy=true", "--out", tmp_path]
-    result = run("train", "ppo", *small)
-    assert result.exit_code == 0, result.output
-    assert (tmp_path / "returns.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "checkpoint.safetensors").exists()
-    log = read_log(tmp_path / "log.jsonl")
-    assert log[-1]["env_steps"] >= 600
+    assert log[-1]["env_steps"] >= steps
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["env_options"] == {"is_rainy": True}
-    assert "of them in the environments" in result.output
-    again = run("train", "ppo", *small)
+    assert config["env_options"] == env_options
+    assert said in result.output
+    again = run("train", *command, "--out", tmp_path)
     assert again.exit_code == 0, again.output
     assert read_log(tmp_path / "log.jsonl") == log
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "levels", "env_options"),
+    [
+        ("r3l", None, {"num_levels": 1, "observation": "compact"}),
+        ("r3l", 3, {"num_levels": 3, "observation": "compact"}),
+        ("r3l", 0, {"num_levels": None, "observation": "compact"}),
+        ("ppo", None, {}),
+        ("ppo", 3, {"num_levels": 3}),
+        ("ppo", 0, {}),
+    ],
+)
+def test_levels_are_fixed_or_ever_new(algorithm, levels, env_options):
+    assert read_config(RECIPES[algorithm], {}, levels, []).env_options == env_options
+
+
+def test_flags_and_options_win_over_presets():
+    flags, options = {"env": "Acrobot-v1", "seed": 4, "env_steps": 9}, ["epochs=3"]
+    config = read_config(RECIPES["ppo"], flags, None, options)
+    assert config == PPOConfig(
+        env="Acrobot-v1", seed=4, env_steps=9, epochs=3, num_steps=128, eval_every=5
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,13 +120,15 @@ def test_errors_of_training_itself_are_not_swallowed(tmp_path, monkeypatch):
         raise ValueError("in the middle")
 
     monkeypatch.setattr("fastrl.recipes.train.Trainer.step", fail)
-    result = run("train", "r3l", *SMALL, "--out", tmp_path)
+    result = run("train", "r3l", *TEXT, "--out", tmp_path)
     assert result.exit_code == 1
     assert str(result.exception) == "in the middle"
 
 
 def test_options_go_to_the_environment_or_to_the_run():
-    env_options, run_options = parse_options(["length=12", "reward=binary", "width=32", "x=true"])
+    env_options, run_options = parse_options(
+        ["length=12", "reward=binary", "width=32", "x=true"], TrainConfig
+    )
     assert env_options == {"length": 12, "reward": "binary", "x": True}
     assert run_options == {"width": 32}
 
@@ -116,7 +137,7 @@ def test_options_go_to_the_environment_or_to_the_run():
     ("text", "value"), [("false", False), ("False", False), ("true", True), ("True", True)]
 )
 def test_options_take_both_spellings_of_bools(text, value):
-    assert parse_options([f"reflection={text}"]) == ({}, {"reflection": value})
+    assert parse_options([f"reflection={text}"], TrainConfig) == ({}, {"reflection": value})
 
 
 def test_info_says_what_this_build_has():

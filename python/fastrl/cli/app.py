@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -58,62 +58,17 @@ def train(
 ) -> None:
     """Train R³L, GRPO or PPO; a killed run goes on where its last checkpoint was."""
     from fastrl._dispatch import Arguments
+    from fastrl.cli.recipes import RECIPES, read_config
+    from fastrl.cli.runs import open_runs, run_training
 
-    given = {"env": env, "env_steps": steps, "learning_rate": learning_rate}
-    given = {name: value for name, value in given.items() if value is not None}
+    flags = {"env": env, "seed": seed, "env_steps": steps, "learning_rate": learning_rate}
     with _errors_on_one_line():
-        Arguments("train").choice("algorithm", algorithm, ["r3l", "grpo", "ppo"])
-    if algorithm == "ppo":
-        _train_ppo(given, seed, levels or None, out, option or [])
-    else:
-        _train_on_text(algorithm, given, seed, levels, out, option or [])
-
-
-def _train_on_text(
-    algorithm: str,
-    given: dict[str, Any],
-    seed: int,
-    levels: int | None,
-    out: Path,
-    options: list[str],
-) -> None:
-    from fastrl.cli.runs import open_runs, parse_options, run_training
-    from fastrl.recipes.config import TrainConfig
-
-    with _errors_on_one_line():
-        env_options, run_options = parse_options(options)
-        values: dict[str, Any] = {"env": "CodeLock-v0", "learning_rate": 1e-3}
-        values |= given | run_options
-        # Policies here read the whole history, so what stands still is shown once.
-        defaults = {"num_levels": 1 if levels is None else levels or None, "observation": "compact"}
-        config = TrainConfig(
-            algorithm=algorithm,
-            env_options=defaults | env_options,
-            seed=seed,
-            **values,
-        )
-        label = {"r3l": "R³L", "grpo": "GRPO"}[algorithm]
-        folders, picture = {label: out}, out / "success.png"
-        trainers = open_runs({label: config}, folders, picture)
-    run_training(trainers, folders, picture, f"{config.env}, seed {seed}")
-
-
-def _train_ppo(
-    given: dict[str, Any], seed: int, levels: int | None, out: Path, options: list[str]
-) -> None:
-    from fastrl.cli.runs import open_ppo, parse_options, run_ppo
-    from fastrl.recipes.ppo import PPOConfig
-
-    with _errors_on_one_line():
-        env_options, run_options = parse_options(options, PPOConfig)
-        if levels is not None:
-            env_options["num_levels"] = levels
-        config = PPOConfig.tuned(
-            **({"env": "CartPole-v1"} | given | run_options), env_options=env_options, seed=seed
-        )
-        picture = out / "returns.png"
-        trainer = open_ppo(config, out, picture)
-    run_ppo(trainer, out, picture, f"PPO, {config.env}, seed {seed}")
+        recipe = RECIPES[Arguments("train").choice("algorithm", algorithm, list(RECIPES))]
+        given = {name: value for name, value in flags.items() if value is not None}
+        config = read_config(recipe, given, levels, option or [])
+        folders, picture = {recipe.label: out}, out / recipe.picture
+        runs = open_runs(recipe.run, {recipe.label: config}, folders, picture)
+    run_training(runs, folders, picture, f"{recipe.label}, {config.env}, seed {seed}")
 
 
 @app.command()
@@ -124,13 +79,14 @@ def demo(
     """Train GRPO and R³L on one environment, and compare them."""
     from fastrl.cli.runs import open_runs, run_training
     from fastrl.recipes.demo import DEMO_TITLE, demo_configs
+    from fastrl.recipes.train import Trainer
 
     with _errors_on_one_line():
         configs = demo_configs(seed)
         folders = {label: out / config.algorithm for label, config in configs.items()}
         picture = out / "success.png"
-        trainers = open_runs(configs, folders, picture)
-    run_training(trainers, folders, picture, f"{DEMO_TITLE}, seed {seed}")
+        runs = open_runs(Trainer, configs, folders, picture)
+    run_training(runs, folders, picture, f"{DEMO_TITLE}, seed {seed}")
 
 
 @app.command()

@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from fastrl._dispatch import Arguments
 from fastrl.recipes.model import TransformerConfig
@@ -12,9 +13,63 @@ from fastrl.rollout.episodes import RolloutSpec
 ALGORITHMS = ("r3l", "grpo")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What every config of a run can do; its fields are plain JSON values."""
+    """What every run has; its fields are plain JSON values. Equal configs write equal logs.
+
+    Args:
+        env: Id for `fastrl.make_vec`.
+        env_options: Its options.
+        seed: Of all that is random.
+        env_steps: Budget; training ends with the first update that reaches it.
+        eval_every: Updates between evaluations.
+        eval_episodes: Episodes of an evaluation; they cost no budget.
+        checkpoint_every: Updates between checkpoints.
+        torch_threads: Threads of torch's own kernels; results are promised for equal numbers.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """By environment, what suits it better than the defaults."""
+
+    env: str
+    env_options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    env_steps: int
+    eval_every: int
+    eval_episodes: int
+    checkpoint_every: int = 20
+    torch_threads: int = 1
+
+    def __post_init__(self) -> None:
+        check = self._arguments
+        for name, kind, wanted in (("env", str, "string"), ("env_options", dict, "dict")):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise check.error(name, f"be a {wanted}", type(value).__name__, kind=TypeError)
+        check.integer("seed", self.seed, low=0)
+        for name in (
+            "env_steps",
+            "eval_every",
+            "eval_episodes",
+            "checkpoint_every",
+            "torch_threads",
+        ):
+            check.integer(name, getattr(self, name), low=1)
+
+    @property
+    def _arguments(self) -> Arguments:
+        """The checks of this config's fields."""
+        return Arguments(type(self).__name__)
+
+    @property
+    def target(self) -> float | None:
+        """Training also ends when an evaluation reaches this; None never does."""
+        return None
+
+    @classmethod
+    def tuned(cls, env: str, **changes: Any) -> Self:
+        """The preset of an environment, or the defaults where there is none, with changes."""
+        return cls(**({"env": env} | dict(cls.presets.get(env, {})) | changes))
 
     def to_json(self) -> str:
         """The config as JSON, one field a line."""
@@ -46,17 +101,16 @@ class RunConfig:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunConfig):
-    """A training run of R³L or GRPO. Two runs with equal configs write equal logs.
+    """A training run of R³L or GRPO; see `RunConfig` for what all runs have.
 
     Args:
         algorithm: "r3l" or "grpo".
         env: Id of a text environment.
-        env_options: Its options, as for `fastrl.make_vec`; `num_levels` among them.
-        seed: Of the weights, the levels, the environments' luck and the policy's tokens.
-        env_steps: Budget. Training ends with the first update that reaches it; steps of bases
-            and retries count, those of evaluations do not.
+        env_options: Its options; `num_levels` among them.
+        env_steps: Budget; steps of bases and retries count.
+        eval_episodes: Attempts of an evaluation, sampled from the policy without advice.
         target_success: Training also ends when an evaluation reaches this; None never does.
         num_groups: Groups per update.
         group_size: Members of a group: attempts in GRPO, half attempts and half retries in R³L.
@@ -72,17 +126,12 @@ class TrainConfig(RunConfig):
         verified: Which guided retries are learned.
         suggest: Whether the advice also names a right action, found by search.
         sft_coef: Weight of the verified guided retries' log-likelihood.
-        eval_every: Updates between evaluations.
-        eval_episodes: Attempts of an evaluation, sampled from the policy without advice.
-        checkpoint_every: Updates between checkpoints.
-        torch_threads: Threads of torch's own kernels; results are promised for equal numbers.
     """
 
     algorithm: str
-    env: str
-    env_options: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
     env_steps: int = 100_000
+    eval_every: int = 5
+    eval_episodes: int = 64
     target_success: float | None = None
     num_groups: int = 4
     group_size: int = 8
@@ -100,44 +149,28 @@ class TrainConfig(RunConfig):
     verified: str = "improvement"
     suggest: bool = False
     sft_coef: float = 0.1
-    eval_every: int = 5
-    eval_episodes: int = 64
-    checkpoint_every: int = 20
-    torch_threads: int = 1
 
     def __post_init__(self) -> None:
-        arguments = Arguments("TrainConfig")
-        arguments.choice("algorithm", self.algorithm, ALGORITHMS)
-        for name, kind, wanted in (("env", str, "string"), ("env_options", dict, "dict")):
-            value = getattr(self, name)
-            if not isinstance(value, kind):
-                raise arguments.error(name, f"be a {wanted}", type(value).__name__, kind=TypeError)
+        super().__post_init__()
+        check = self._arguments
+        check.choice("algorithm", self.algorithm, ALGORITHMS)
         for name in ("id", "num_envs", "group_size", "autoreset_mode"):
             if name in self.env_options:
                 hint = "num_groups and group_size of the run say how many there are"
-                raise arguments.error("env_options", "leave this to the run", name, hint=hint)
+                raise check.error("env_options", "leave this to the run", name, hint=hint)
         for name in ("reflection", "mask_prefix", "avoid", "suggest"):
-            arguments.flag(name, getattr(self, name))
-        for name, low in (
-            ("seed", 0),
-            ("env_steps", 1),
-            ("num_groups", 1),
-            ("group_size", 2),
-            ("eval_every", 1),
-            ("eval_episodes", 1),
-            ("checkpoint_every", 1),
-            ("torch_threads", 1),
-        ):
-            arguments.integer(name, getattr(self, name), low=low)
+            check.flag(name, getattr(self, name))
+        check.integer("num_groups", self.num_groups, low=1)
+        check.integer("group_size", self.group_size, low=2)
         for name in ("learning_rate", "max_grad_norm"):
-            arguments.number(name, getattr(self, name), low=0, exclusive_low=True)
+            check.number(name, getattr(self, name), low=0, exclusive_low=True)
         for name in ("weight_decay", "sft_coef"):
-            arguments.number(name, getattr(self, name), low=0)
-        arguments.number("amplification", self.amplification, low=1)
+            check.number(name, getattr(self, name), low=0)
+        check.number("amplification", self.amplification, low=1)
         if self.target_success is not None:
-            arguments.number("target_success", self.target_success, low=0, high=1)
+            check.number("target_success", self.target_success, low=0, high=1)
         if self.retries and self.group_size % 2:
-            raise arguments.error(
+            raise check.error(
                 "group_size", "be even, half attempts and half retries", self.group_size
             )
 
@@ -153,6 +186,11 @@ class TrainConfig(RunConfig):
         return TransformerConfig(
             width=self.width, num_layers=self.num_layers, num_heads=self.num_heads
         )
+
+    @property
+    def target(self) -> float | None:
+        """The success that also ends training."""
+        return self.target_success
 
     @property
     def retries(self) -> bool:

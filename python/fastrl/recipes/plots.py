@@ -1,9 +1,15 @@
-"""Pictures of success and of returns against environment steps."""
+"""Pictures of what evaluations said against environment steps."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fastrl.recipes.run_log import Record
+
+# By the name of the score: what the axes say.
+_AXES = {
+    "success": ("environment steps (attempts and retries)", "success without advice"),
+    "eval_return": ("environment steps", "mean return, most likely actions"),
+}
 
 
 def curve(records: Sequence[Record], key: str) -> tuple[list[int], list[float]]:
@@ -20,27 +26,18 @@ def steps_to(records: Sequence[Record], key: str, target: float) -> int | None:
     return None
 
 
-def plot_success(runs: Mapping[str, Sequence[Record]], title: str, path: Path) -> None:
-    """Writes a PNG with one curve per run; needs matplotlib but no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def plot_scores(
+    panels: Mapping[str, Mapping[str, Sequence[Record]]], score_name: str, path: Path
+) -> None:
+    """Writes a PNG with a panel for each title and a curve of scores for each run in it.
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for label, records in runs.items():
-        axes.plot(*curve(records, "success"), label=label, marker=".", linewidth=1.5)
-    axes.set_xlabel("environment steps (attempts and retries)")
-    axes.set_ylabel("success without advice")
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_title(title)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
+    Needs matplotlib but no display.
 
-
-def plot_returns(panels: Mapping[str, Mapping[str, Sequence[Record]]], path: Path) -> None:
-    """Writes a PNG with a panel for each environment and a curve of evaluations for each run."""
+    Args:
+        panels: Logs of runs by label, by title.
+        score_name: As of the runs, "success" or "eval_return".
+        path: The file.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -50,9 +47,12 @@ def plot_returns(panels: Mapping[str, Mapping[str, Sequence[Record]]], path: Pat
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
         for label, records in runs.items():
-            axes.plot(*curve(records, "eval_return"), label=label, marker=".", linewidth=1.5)
-        axes.set_xlabel("environment steps")
-        axes.set_ylabel("mean return, most likely actions")
+            axes.plot(*curve(records, score_name), label=label, marker=".", linewidth=1.5)
+        x_label, y_label = _AXES[score_name]
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        if score_name == "success":
+            axes.set_ylim(-0.02, 1.02)
         axes.set_title(title)
         axes.grid(alpha=0.3)
         axes.legend()

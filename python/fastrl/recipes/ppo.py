@@ -5,8 +5,7 @@ which an environment only resets are marked in `stepped`, `gae` passes over them
 has them. Values and old log-probs are computed for a whole rollout at once. Losses are
 `token_log_probs` and `policy_loss` with an action as a token, and a squared error for the values.
 
-Every random number of update u follows from (seed, u), and a checkpoint holds a snapshot of the
-environments: a run that was killed goes on to the same bits as one that was not.
+A checkpoint holds a snapshot of the environments, so that a run goes on in the middle of episodes.
 
 Reference: Schulman et al., "Proximal policy optimization algorithms", 2017.
 """
@@ -14,10 +13,8 @@ Reference: Schulman et al., "Proximal policy optimization algorithms", 2017.
 import base64
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -28,38 +25,21 @@ import fastrl
 from fastrl._dispatch import Arguments
 from fastrl.envs.snapshot import Snapshot
 from fastrl.recipes.config import RunConfig
-from fastrl.recipes.run_folder import RunFolder
+from fastrl.recipes.run import Run, Update
 from fastrl.recipes.run_log import Record
 
-# What solves an environment on a laptop in seconds, where it is not the defaults.
-PRESETS: dict[str, dict[str, Any]] = {
-    "CartPole-v1": {"num_envs": 64, "minibatches": 8},
-    "Acrobot-v1": {"env_steps": 150_000, "num_steps": 128, "epochs": 4, "eval_every": 5},
-    "Taxi-v3": {
-        "env_steps": 1_500_000,
-        "num_envs": 128,
-        "num_steps": 128,
-        "epochs": 4,
-        "minibatches": 8,
-        "learning_rate": 3e-3,
-        "entropy_coef": 0.02,
-    },
-}
-
-_STATE = ("eval_return", "envs", "stepped", "returns")
 _WEIGHTS, _ENVIRONMENTS, _ACTIONS, _ORDER, _EVALUATION = range(5)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PPOConfig(RunConfig):
     """A run of PPO on an environment with Discrete actions; `tuned` knows the best for some.
 
     Args:
-        env: Id for `fastrl.make_vec`, of Discrete (learned from as one-hot rows) or
-            one-dimensional Box observations. Action masks of infos are not used.
-        env_options: Its options.
-        seed: Of the weights, the environments, the actions and the order of the minibatches.
-        env_steps: Budget; training ends with the first update that reaches it. Resets are no steps.
+        env: Id, of Discrete (learned from as one-hot rows) or one-dimensional Box observations.
+            Action masks of infos are not used.
+        env_steps: Budget; resets are no steps.
+        eval_episodes: Episodes of an evaluation, with the most likely actions.
         target_return: Training also ends when an evaluation reaches this; None never does.
         num_envs: B, environments stepped together.
         num_steps: T, steps of a rollout, at least 2.
@@ -74,16 +54,26 @@ class PPOConfig(RunConfig):
         max_grad_norm: Longer gradients are cut to this length.
         reward_scale: What is learned from are rewards times this; what is logged is not scaled.
         width: Of the two hidden layers of the policy and of the values' network.
-        eval_every: Updates between evaluations.
-        eval_episodes: Episodes of an evaluation, with the most likely actions.
-        checkpoint_every: Updates between checkpoints.
-        torch_threads: Of torch's own kernels; results are promised for equal numbers.
     """
 
-    env: str
-    env_options: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
+    # What solves an environment on a laptop in seconds, where it is not the defaults.
+    presets: ClassVar = {
+        "CartPole-v1": {"num_envs": 64, "minibatches": 8},
+        "Acrobot-v1": {"env_steps": 150_000, "num_steps": 128, "epochs": 4, "eval_every": 5},
+        "Taxi-v3": {
+            "env_steps": 1_500_000,
+            "num_envs": 128,
+            "num_steps": 128,
+            "epochs": 4,
+            "minibatches": 8,
+            "learning_rate": 3e-3,
+            "entropy_coef": 0.02,
+        },
+    }
+
     env_steps: int = 200_000
+    eval_every: int = 10
+    eval_episodes: int = 100
     target_return: float | None = None
     num_envs: int = 32
     num_steps: int = 64
@@ -98,34 +88,11 @@ class PPOConfig(RunConfig):
     max_grad_norm: float = 0.5
     reward_scale: float = 0.1
     width: int = 64
-    eval_every: int = 10
-    eval_episodes: int = 100
-    checkpoint_every: int = 20
-    torch_threads: int = 1
-
-    @classmethod
-    def tuned(cls, env: str, **changes: Any) -> "PPOConfig":
-        """The preset of an environment, or the defaults where there is none, with changes."""
-        return cls(**({"env": env} | PRESETS.get(env, {}) | changes))
 
     def __post_init__(self) -> None:
-        check = Arguments("PPOConfig")
-        for name, kind, wanted in (("env", str, "string"), ("env_options", dict, "dict")):
-            value = getattr(self, name)
-            if not isinstance(value, kind):
-                raise check.error(name, f"be a {wanted}", type(value).__name__, kind=TypeError)
-        check.integer("seed", self.seed, low=0)
-        for name in (
-            "env_steps",
-            "num_envs",
-            "epochs",
-            "minibatches",
-            "width",
-            "eval_every",
-            "eval_episodes",
-            "checkpoint_every",
-            "torch_threads",
-        ):
+        super().__post_init__()
+        check = self._arguments
+        for name in ("num_envs", "epochs", "minibatches", "width"):
             check.integer(name, getattr(self, name), low=1)
         check.integer("num_steps", self.num_steps, low=2)  # so that not all rows are resets
         size = self.num_envs * self.num_steps
@@ -142,14 +109,10 @@ class PPOConfig(RunConfig):
         if self.target_return is not None:
             check.number("target_return", self.target_return)
 
-
-def stream_seed(seed: int, stream: int, update: int) -> int:
-    """An independent seed for each purpose and update."""
-    return int(np.random.SeedSequence([seed, stream, update]).generate_state(1, np.uint64)[0] >> 2)
-
-
-def _generator(config: PPOConfig, stream: int, update: int) -> torch.Generator:
-    return torch.Generator().manual_seed(stream_seed(config.seed, stream, update))
+    @property
+    def target(self) -> float | None:
+        """The return that also ends training."""
+        return self.target_return
 
 
 def _network(
@@ -225,144 +188,45 @@ class Rollout:
         )
 
 
-class PPO:
-    """A run and its folder. Made in a folder that holds a checkpoint, it goes on from there.
+class PPO(Run[PPOConfig]):
+    """A run of PPO; see `Run` for what all runs can do."""
 
-    Args:
-        config: Of the run; the folder's own config must be equal.
-        folder: As of `Trainer`; None keeps nothing.
+    score_name = "eval_return"
+    model: ActorCritic
 
-    Attributes:
-        update: Updates so far, as `env_steps`.
-        eval_return: Of the last evaluation.
-        records: What `run` has logged in this process; `timings` is how long it took.
-    """
-
-    def __init__(self, config: PPOConfig, folder: Path | None = None) -> None:
-        self.config = config
-        torch.set_num_threads(config.torch_threads)
+    def build(self) -> None:
+        """The environments, the two networks, and memory for a rollout."""
+        config = self.config
         self.envs, self._eval_envs = (
             fastrl.make_vec(config.env, num_envs, **config.env_options)
             for num_envs in (config.num_envs, config.eval_episodes)
         )
-        self.model = ActorCritic(self.envs, config.width, _generator(config, _WEIGHTS, 0))
+        self.model = ActorCritic(self.envs, config.width, self._generator(_WEIGHTS))
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), config.learning_rate, eps=1e-5, fused=True
         )
         self._spec = fastrl.PolicyLossSpec(
             clip_low=config.clip, clip_high=config.clip, entropy_coef=config.entropy_coef
         )
-        self.update = 0
-        self.env_steps = 0
-        self.eval_return = -math.inf
-        self.records: list[Record] = []
-        self.timings: list[Record] = []
         self._rollout = Rollout.empty(self.envs, config.num_steps)
         self._returns = np.zeros(config.num_envs)  # of the running episodes
-        first, _ = self.envs.reset(seed=stream_seed(config.seed, _ENVIRONMENTS, 0))
+        first, _ = self.envs.reset(seed=self.seed(_ENVIRONMENTS))
         self._rollout.observations[-1] = torch.from_numpy(first)
-        self._folder = None if folder is None else RunFolder(folder, config, "PPO")
-        if self._folder is not None:
-            state = self._folder.restore(self.model, self.optimizer, _STATE)
-            if state is not None:
-                self._restore(state)
 
-    def close(self) -> None:
-        """Leaves the folder to others; an unfinished run goes on with a new `PPO`."""
-        if self._folder is not None:
-            self._folder.close()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the budget is spent or the target reached."""
-        target = self.config.target_return
-        if target is not None and self.eval_return >= target:
-            return True
-        return self.env_steps >= self.config.env_steps
-
-    @property
-    def env_share(self) -> float:
-        """The share of training's time (evaluations left out) that the environments took."""
-        training = sum(row["rollout_seconds"] + row["learn_seconds"] for row in self.timings)
-        engine = sum(row["env_seconds"] for row in self.timings)
-        return float(engine / training) if training else 0.0
-
-    def run(self, on_update: Callable[[Record], None] | None = None) -> list[Record]:
-        """Trains until finished; returns the records of the whole run that this process made.
-
-        Args:
-            on_update: Called with each record, for a progress display.
-        """
-        if self._folder is not None and self._folder.closed and not self.finished:
-            raise RuntimeError("PPO.run: the folder is closed; make a new PPO to go on")
-        try:
-            if self.update == 0 and not self.records:
-                first = {"update": 0, "env_steps": 0, "eval_return": self.evaluate()}
-                self._write(first, {}, on_update)
-            while not self.finished:
-                self._write(*self.step(), on_update)
-                if self.update % self.config.checkpoint_every == 0 or self.finished:
-                    self.save()
-        finally:
-            self.close()
-        return self.records
-
-    def step(self) -> tuple[Record, Record]:
-        """One update: its results, and how long its parts took."""
+    def learn(self) -> Update:
+        """A rollout, and some passes over it."""
         begin = time.perf_counter()
         episodes, env_seconds = self._collect()
         collected = time.perf_counter()
-        metrics = self._learn()
-        learned = time.perf_counter()
-        self.update += 1
-        self.env_steps += int(self._rollout.stepped[:-1].sum())
-        record: Record = {"update": self.update, "env_steps": self.env_steps, **metrics}
-        if episodes:
-            record |= {"episodes": len(episodes), "episode_return": float(np.mean(episodes))}
-        # The last update is always evaluated: a run's end is what it is judged by.
-        if self.update % self.config.eval_every == 0 or self.finished:
-            record["eval_return"] = self.evaluate()
-        timings = {
-            "update": self.update,
+        metrics = self._optimize()
+        seconds = {
             "env_seconds": env_seconds,
             "rollout_seconds": collected - begin,
-            "learn_seconds": learned - collected,
-            "evaluate_seconds": time.perf_counter() - learned,
+            "learn_seconds": time.perf_counter() - collected,
         }
-        return record, timings
-
-    def save(self) -> None:
-        """Replaces the checkpoint; nothing without a folder."""
-        if self._folder is None:
-            return
-        state = {
-            "update": self.update,
-            "env_steps": self.env_steps,
-            "eval_return": self.eval_return,
-            "envs": base64.b64encode(self.envs.snapshot().tobytes()).decode(),
-            "stepped": self._rollout.stepped[-1].tolist(),
-            "returns": self._returns.tolist(),
-        }
-        self._folder.save(self.model, self.optimizer, state)
-
-    def _write(
-        self, record: Record, timings: Record, on_update: Callable[[Record], None] | None
-    ) -> None:
-        self.records.append(record)
-        if timings:
-            self.timings.append(timings)
-        if self._folder is not None:
-            self._folder.write(record, timings)
-        if on_update is not None:
-            on_update(record)
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.update, self.env_steps = state["update"], state["env_steps"]
-        self.eval_return = state["eval_return"]
-        self.envs.restore(Snapshot.frombytes(base64.b64decode(state["envs"])))
-        self._rollout.observations[-1] = torch.from_numpy(self.envs.observe())
-        self._rollout.stepped[-1] = torch.tensor(state["stepped"])
-        self._returns[:] = state["returns"]
+        if episodes:
+            metrics |= {"episodes": len(episodes), "episode_return": float(np.mean(episodes))}
+        return Update(int(self._rollout.stepped[:-1].sum()), metrics, seconds)
 
     @torch.no_grad()
     def _collect(self) -> tuple[list[float], float]:
@@ -371,7 +235,7 @@ class PPO:
         batch.observations[0] = batch.observations[-1]
         batch.stepped[0] = batch.stepped[-1]
         # The largest of logits plus Gumbel noise is a sample of their softmax.
-        source = _generator(self.config, _ACTIONS, self.update)
+        source = self._generator(_ACTIONS)
         noise = torch.empty_like(batch.logits).exponential_(generator=source).log_().neg_()
         observations, actions, rewards, terminated, truncated = (
             tensor.numpy()
@@ -404,7 +268,7 @@ class PPO:
             self._returns[row] = 0.0
         return episodes, env_seconds
 
-    def _learn(self) -> Record:
+    def _optimize(self) -> Record:
         """Some passes over the rollout in minibatches; means of what was measured."""
         config, batch = self.config, self._rollout
         with torch.no_grad():
@@ -428,7 +292,7 @@ class PPO:
         progress = min(self.env_steps / config.env_steps, 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * (1.0 - progress)
-        order = _generator(config, _ORDER, self.update)
+        order = self._generator(_ORDER)
         measured: list[Tensor] = []
         for _ in range(config.epochs):
             shuffled = torch.randperm(len(actions), generator=order)
@@ -466,13 +330,40 @@ class PPO:
     def evaluate(self) -> float:
         """Mean return of fresh episodes with the most likely actions; costs no budget."""
         envs = self._eval_envs
-        seed = stream_seed(self.config.seed, _EVALUATION, self.update)
-        observations, _ = envs.reset(seed=seed)
+        observations, _ = envs.reset(seed=self.seed(_EVALUATION))
         returns, running = np.zeros(envs.num_envs), np.ones(envs.num_envs, bool)
         while running.any():
             actions = self.model.actor(torch.from_numpy(observations)).argmax(-1)
             observations, rewards, terminated, truncated, _ = envs.step(actions.numpy())
             returns += np.where(running, rewards, 0.0)
             running &= ~(terminated | truncated)
-        self.eval_return = float(returns.mean())
-        return self.eval_return
+        return float(returns.mean())
+
+    def state(self) -> dict[str, Any]:
+        """The environments, and what a rollout takes over from the one before."""
+        return {
+            "envs": base64.b64encode(self.envs.snapshot().tobytes()).decode(),
+            "stepped": self._rollout.stepped[-1].tolist(),
+            "returns": self._returns.tolist(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Puts environments and rollout where they were."""
+        self.envs.restore(Snapshot.frombytes(base64.b64decode(state["envs"])))
+        self._rollout.observations[-1] = torch.from_numpy(self.envs.observe())
+        self._rollout.stepped[-1] = torch.tensor(state["stepped"])
+        self._returns[:] = state["returns"]
+
+    @property
+    def env_share(self) -> float:
+        """The share of training's time (evaluations left out) that the environments took."""
+        training = sum(row["rollout_seconds"] + row["learn_seconds"] for row in self.timings)
+        engine = sum(row["env_seconds"] for row in self.timings)
+        return float(engine / training) if training else 0.0
+
+    def seed(self, stream: int) -> int:
+        """As of `Run`, but 62 bits: the seeds behind the curves in benchmarks/results."""
+        return super().seed(stream) >> 1
+
+    def _generator(self, stream: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed(stream))

@@ -80,7 +80,7 @@ class RunFolder:
                 if missing:
                     raise checkpoint_error(path, f"it has no {', '.join(sorted(missing))}")
                 self._check_config(path, state["config"])
-                _check_tensors(path, tensors, model)
+                _check_tensors(path, tensors, model, optimizer)
                 prefix = "model."
                 model.load_state_dict(
                     {
@@ -155,13 +155,22 @@ class RunFolder:
             )
 
 
-def _check_tensors(path: Path, tensors: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
-    """Every weight and its optimizer state, of this model's shapes, and nothing else."""
+def _check_tensors(
+    path: Path,
+    tensors: dict[str, torch.Tensor],
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Every weight of this model's shapes, the moments of those it trains, and nothing else."""
     expected = {f"model.{name}": list(t.shape) for name, t in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        expected[f"optimizer.step.{name}"] = []
-        for moment in ("exp_avg", "exp_avg_sq"):
-            expected[f"optimizer.{moment}.{name}"] = list(parameter.shape)
+    trained = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    # Before its first step an optimizer has no moments.
+    if any(name.startswith("optimizer.") for name in tensors):
+        for name, parameter in model.named_parameters():
+            if id(parameter) in trained:
+                expected[f"optimizer.step.{name}"] = []
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    expected[f"optimizer.{moment}.{name}"] = list(parameter.shape)
     for name in sorted(expected.keys() | tensors.keys()):
         shape = list(tensors[name].shape) if name in tensors else None
         if shape != expected.get(name):
