@@ -362,7 +362,7 @@ class PPO(Run[PPOConfig]):
         return float(engine / training) if training else 0.0
 
     def seed(self, stream: int) -> int:
-        """As of `Run`, but 62 bits: the seeds behind the curves in benchmarks/results."""
+        """As of `Run`, but of 62 bits: a seed goes on giving the curve that it always gave."""
         return super().seed(stream) >> 1
 
     def _generator(self, stream: int) -> torch.Generator:
