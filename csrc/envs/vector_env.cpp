@@ -131,9 +131,17 @@ void VectorEnv::allocate() {
     reward_sums_.resize(n);
   }
   num_unset_ = num_envs();
-  history_.resize(n * at(options_.history) * slot_size_);
-  history_ends_.resize(n);
-  history_lengths_.resize(n);
+  const auto array_of = [](auto& values) {
+    return History::Array{reinterpret_cast<std::byte*>(values.data()), sizeof(values[0])};
+  };
+  History::Array records{};
+  if (wrappers_) records = {records_.data(), wrappers_->record_size()};
+  history_ = History(table_, options_.history, num_envs(),
+                     {.states = {states_.data(), table_.state_size},
+                      .streams = {randoms_.data(), table_.random_size},
+                      .sources = array_of(sources_),
+                      .others = {array_of(returns_), array_of(elapsed_), array_of(phases_),
+                                 array_of(level_indices_), records}});
   run_.resize(n);
   pending_.resize(n);
   to_reset_.reserve(n);

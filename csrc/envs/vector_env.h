@@ -11,16 +11,18 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <new>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/thread_pool.h"
+#include "envs/bytes.h"
 #include "envs/environment.h"
 #include "envs/environment_table.h"
+#include "envs/history.h"
 #include "envs/levels.h"
+#include "envs/selection.h"
 #include "envs/snapshot.h"
 #include "envs/wrappers.h"
 
@@ -71,20 +73,6 @@ struct Outputs {
   fastrl_rows final_observations{};
   fastrl_rows final_infos{};
 };
-
-// Arrays of different threads' chunks keep out of each other's cache lines.
-template <typename T>
-struct CacheLineAllocator {
-  using value_type = T;
-  static constexpr std::align_val_t kAlignment{64};
-  CacheLineAllocator() = default;
-  template <typename U>
-  explicit CacheLineAllocator(const CacheLineAllocator<U>&) {}
-  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kAlignment)); }
-  void deallocate(T* p, std::size_t) { ::operator delete(p, kAlignment); }
-  friend bool operator==(const CacheLineAllocator&, const CacheLineAllocator&) { return true; }
-};
-using Bytes = std::vector<std::byte, CacheLineAllocator<std::byte>>;
 
 class VectorEnv {
  public:
@@ -144,13 +132,12 @@ class VectorEnv {
   // Grid worlds: [n, grid_height, grid_width].
   void cells(std::span<const std::int64_t> ids, char* cells) const;
 
-  Snapshot snapshot(std::span<const std::int64_t> ids) const;
-  void restore(const Snapshot& snapshot, std::span<const std::int64_t> ids, RngMode rng);
+  Snapshot snapshot(const Selection& ids) const;
+  void restore(const Snapshot& snapshot, const Selection& ids, RngMode rng);
   // Puts a copy of sources[i] into targets[i]; all are read before the first is written.
-  void branch(std::span<const std::int64_t> sources, std::span<const std::int64_t> targets,
-              RngMode rng);
+  void branch(const Selection& sources, const Selection& targets, RngMode rng);
   // Goes so many steps back, in each as far as `history` allows or not at all.
-  void rewind(std::span<const std::int64_t> ids, std::int64_t steps, RngMode rng);
+  void rewind(const Selection& ids, std::int64_t steps, RngMode rng);
   // How many steps each can go back.
   void rewindable(std::int32_t* steps) const;
 
@@ -243,6 +230,9 @@ class VectorEnv {
   void put_state(std::int64_t i, const std::byte* state);
   void read_slot(std::int64_t i, std::byte* slot) const;
   void write_slot(std::int64_t i, const std::byte* slot, RngMode rng);
+  void write_slots(const Selection& targets, const std::byte* slots, std::size_t stride,
+                   RngMode rng);
+  void fork(std::int64_t i, const std::byte* stream);
 
   struct StepPlan;
 
@@ -296,8 +286,8 @@ class VectorEnv {
   std::int64_t run_step(StepPlan plan, std::int64_t n);
   void keep_final(const Outputs& out, std::int64_t k) const;
   void blank_row(const Outputs& out, std::int64_t k) const;
-  std::byte* history_slot(std::int64_t i, std::uint64_t entry);
-  void record_history(std::int64_t i);
+  void record_history(const StepPlan& plan, std::int64_t begin, std::int64_t end);
+  void check_rewind(const Selection& ids, std::int64_t steps) const;
   void draw_actions(std::uint64_t seed, std::int64_t step, std::int64_t begin, std::int64_t end,
                     char* rows) const;
 
@@ -339,10 +329,7 @@ class VectorEnv {
   std::vector<std::uint8_t> moving_;
   std::vector<double> reward_sums_;
 
-  // The last `history` slots of each environment, as rings: entry by entry, [history, num_envs].
-  Bytes history_;
-  std::vector<std::uint64_t> history_ends_;
-  std::vector<std::int32_t> history_lengths_;
+  History history_;
 
   // Scratch by place, sized once.
   std::vector<std::uint8_t> run_;

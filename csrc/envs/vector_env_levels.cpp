@@ -137,7 +137,7 @@ void VectorEnv::set_contexts(ContextOptions options) {
   make_kind();
   std::ranges::fill(records_, std::byte{0});
   std::ranges::fill(phases_, Phase::kUnset);
-  std::ranges::fill(history_lengths_, 0);
+  history_.forget_all();
   num_unset_ = num_envs();
 }
 

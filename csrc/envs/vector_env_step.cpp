@@ -38,10 +38,7 @@ void VectorEnv::begin_chunk(const StepPlan& plan, std::int64_t begin, std::int64
       pending_[at(k)] = active && phase == Phase::kEnded && !rests;
     }
   }
-  if (options_.history == 0) return;
-  for (auto k = begin; k < end; ++k) {
-    if (run_[at(k)] != 0 || pending_[at(k)] != 0) record_history(plan.id(k));
-  }
+  if (history_.is_on()) record_history(plan, begin, end);
 }
 
 // Counts steps and returns, sets flags; `pending` is set where an episode is to begin. Returns how

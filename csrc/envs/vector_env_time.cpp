@@ -1,10 +1,12 @@
 // Taking environments out of their batch, putting them back, and going back in time.
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstring>
 #include <limits>
 
 #include "core/check.h"
+#include "envs/step_plan.h"
 #include "envs/vector_env.h"
 
 namespace fastrl {
@@ -13,22 +15,13 @@ namespace {
 // Copies of a hundred bytes, some 5 ns each: a chunk must outweigh the wait for another thread.
 constexpr std::int64_t kCopyGrain = 512;
 
-// A few words: a call of memcpy, whose size the compiler does not know, costs more than the copy.
-void copy(std::byte* to, const std::byte* from, std::size_t size) {
-  if (size % 8 != 0 || size > 128) {
-    std::memcpy(to, from, size);
-    return;
-  }
-  for (std::size_t i = 0; i < size; i += 8) std::memcpy(to + i, from + i, 8);
-}
-
 }  // namespace
 
 void VectorEnv::get_state(std::int64_t i, std::byte* state) const {
   if (table_.lanes > 1) {
     table_.get(states_.data(), i, state);
   } else {
-    copy(state, states_.data() + at(i) * table_.state_size, table_.state_size);
+    copy_bytes(state, states_.data() + at(i) * table_.state_size, table_.state_size);
   }
 }
 
@@ -36,7 +29,7 @@ void VectorEnv::put_state(std::int64_t i, const std::byte* state) {
   if (table_.lanes > 1) {
     table_.put(states_.data(), i, state);
   } else {
-    copy(states_.data() + at(i) * table_.state_size, state, table_.state_size);
+    copy_bytes(states_.data() + at(i) * table_.state_size, state, table_.state_size);
   }
 }
 
@@ -52,29 +45,38 @@ void VectorEnv::read_slot(std::int64_t i, std::byte* slot) const {
   put(offsetof(SlotHeader, elapsed_steps), elapsed_[at(i)]);
   put(offsetof(SlotHeader, phase), static_cast<std::uint32_t>(phases_[at(i)]));
   std::byte* stream = slot + sizeof(SlotHeader);
-  copy(stream, random(i), table_.random_size);
+  copy_bytes(stream, random(i), table_.random_size);
   std::byte* state = stream + table_.random_size;
   get_state(i, state);
   if (wrappers_) std::memcpy(state + table_.state_size, record(i), wrappers_->record_size());
 }
 
+// A new stream of environment i, out of a recorded one and its own.
+void VectorEnv::fork(std::int64_t i, const std::byte* stream) {
+  alignas(64) std::array<std::byte, 256> own;
+  copy_bytes(own.data(), random(i), table_.random_size);
+  copy_bytes(random(i), stream, table_.random_size);
+  table_.fork(random(i), own.data(), static_cast<std::uint64_t>(i));
+}
+
 // The environment's sequence of levels stays unless all is restored.
 void VectorEnv::write_slot(std::int64_t i, const std::byte* slot, RngMode rng) {
-  SlotHeader header;
-  std::memcpy(&header, slot, sizeof(header));
-  const std::byte* stream = slot + sizeof(header);
-  returns_[at(i)] = header.episode_return;
-  elapsed_[at(i)] = header.elapsed_steps;
-  phases_[at(i)] = static_cast<Phase>(header.phase);
-  level_indices_[at(i)] = header.level;
+  // Field by field, too: few are as wide as the stores that a copied header would wait for.
+  const auto get = [slot](std::size_t offset, auto& value) {
+    std::memcpy(&value, slot + offset, sizeof(value));
+  };
+  std::uint32_t phase;
+  get(offsetof(SlotHeader, episode_return), returns_[at(i)]);
+  get(offsetof(SlotHeader, level), level_indices_[at(i)]);
+  get(offsetof(SlotHeader, elapsed_steps), elapsed_[at(i)]);
+  get(offsetof(SlotHeader, phase), phase);
+  phases_[at(i)] = static_cast<Phase>(phase);
+  const std::byte* stream = slot + sizeof(SlotHeader);
   if (rng == RngMode::kRestore) {
-    sources_[at(i)] = header.source;
-    copy(random(i), stream, table_.random_size);
+    get(offsetof(SlotHeader, source), sources_[at(i)]);
+    copy_bytes(random(i), stream, table_.random_size);
   } else if (rng == RngMode::kFork) {
-    alignas(64) std::array<std::byte, 256> forked;
-    std::memcpy(forked.data(), stream, table_.random_size);
-    table_.fork(forked.data(), random(i), static_cast<std::uint64_t>(i));
-    std::memcpy(random(i), forked.data(), table_.random_size);
+    fork(i, stream);
   }
   const std::byte* state = state_in(slot);
   put_state(i, state);
@@ -120,100 +122,110 @@ void VectorEnv::check_states(const char* function, const Snapshot& snapshot) con
   }
 }
 
-Snapshot VectorEnv::snapshot(std::span<const std::int64_t> ids) const {
-  check_ids("snapshot", "ids", ids);
-  const auto n = static_cast<std::int64_t>(ids.size());
-  Snapshot result(kind_, n);
-  parallel(n, kCopyGrain, [&](std::int64_t begin, std::int64_t end) {
-    for (auto k = begin; k < end; ++k) read_slot(ids[at(k)], result.slots() + at(k) * slot_size_);
+Snapshot VectorEnv::snapshot(const Selection& ids) const {
+  check_ids("snapshot", "ids", ids.ids());
+  Snapshot result(kind_, ids.size());
+  parallel(ids.size(), kCopyGrain, [&](std::int64_t begin, std::int64_t end) {
+    for (auto k = begin; k < end; ++k) read_slot(ids[k], result.slots() + at(k) * slot_size_);
   });
   return result;
 }
 
-void VectorEnv::restore(const Snapshot& snapshot, std::span<const std::int64_t> ids, RngMode rng) {
+// The k-th slot goes to targets[k]; with a stride of 0 there is one slot for all.
+void VectorEnv::write_slots(const Selection& targets, const std::byte* slots, std::size_t stride,
+                            RngMode rng) {
+  std::atomic<std::int64_t> num_set{0};
+  parallel(targets.size(), kCopyGrain, [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t set = 0;
+    for (auto k = begin; k < end; ++k) {
+      const std::int64_t i = targets[k];
+      if (phases_[at(i)] == Phase::kUnset) ++set;
+      write_slot(i, slots + at(k) * stride, rng);
+      if (phases_[at(i)] == Phase::kUnset) --set;
+      history_.forget(i);
+    }
+    if (set != 0) num_set.fetch_add(set, std::memory_order_relaxed);
+  });
+  num_unset_ -= num_set.load(std::memory_order_relaxed);
+}
+
+void VectorEnv::restore(const Snapshot& snapshot, const Selection& ids, RngMode rng) {
   check_kind("restore", snapshot);
-  check_targets("restore", "ids", ids);
-  const auto n = static_cast<std::int64_t>(ids.size());
-  if (snapshot.count() != n) {
-    fail_value("restore", "snapshot", concat("hold ", n, " environments"),
+  check_targets("restore", "ids", ids.ids());
+  if (snapshot.count() != ids.size()) {
+    fail_value("restore", "snapshot", concat("hold ", ids.size(), " environments"),
                concat(snapshot.count()));
   }
   check_states("restore", snapshot);
-  parallel(n, kCopyGrain, [&](std::int64_t begin, std::int64_t end) {
-    for (auto k = begin; k < end; ++k) {
-      write_slot(ids[at(k)], snapshot.slots() + at(k) * slot_size_, rng);
-      history_lengths_[at(ids[at(k)])] = 0;
-    }
-  });
-  num_unset_ = std::ranges::count(phases_, Phase::kUnset);
+  write_slots(ids, snapshot.slots(), slot_size_, rng);
 }
 
-void VectorEnv::branch(std::span<const std::int64_t> sources, std::span<const std::int64_t> targets,
-                       RngMode rng) {
-  check_ids("branch", "source_ids", sources);
-  check_targets("branch", "target_ids", targets);
+void VectorEnv::branch(const Selection& sources, const Selection& targets, RngMode rng) {
+  check_ids("branch", "source_ids", sources.ids());
+  check_targets("branch", "target_ids", targets.ids());
   if (sources.size() != 1 && sources.size() != targets.size()) {
     fail_value("branch", "source_ids", concat("hold 1 or ", targets.size(), " environments"),
                concat(sources.size()));
   }
-  Bytes slots(sources.size() * slot_size_);
-  for (std::size_t k = 0; k < sources.size(); ++k) {
-    read_slot(sources[k], slots.data() + k * slot_size_);
+  Bytes slots(at(sources.size()) * slot_size_);
+  for (std::int64_t k = 0; k < sources.size(); ++k) {
+    read_slot(sources[k], slots.data() + at(k) * slot_size_);
   }
-  const auto n = static_cast<std::int64_t>(targets.size());
-  const std::size_t stride = sources.size() == 1 ? 0 : slot_size_;
-  parallel(n, kCopyGrain, [&](std::int64_t begin, std::int64_t end) {
-    for (auto k = begin; k < end; ++k) {
-      write_slot(targets[at(k)], slots.data() + at(k) * stride, rng);
-      history_lengths_[at(targets[at(k)])] = 0;
+  write_slots(targets, slots.data(), sources.size() == 1 ? 0 : slot_size_, rng);
+}
+
+// Whoever takes part in the step at places begin, …, end - 1, neighbors together.
+void VectorEnv::record_history(const StepPlan& plan, std::int64_t begin, std::int64_t end) {
+  const auto takes_part = [&](std::int64_t k) { return (run_[at(k)] | pending_[at(k)]) != 0; };
+  for (auto k = begin; k < end;) {
+    const std::int64_t first = plan.id(k);
+    const auto start = k++;
+    if (!takes_part(start)) continue;
+    while (k < end && takes_part(k) && plan.id(k) == first + (k - start) &&
+           history_.alike(first, plan.id(k))) {
+      ++k;
     }
-  });
-  num_unset_ = std::ranges::count(phases_, Phase::kUnset);
+    history_.record(first, first + (k - start));
+  }
 }
 
-// Entries of all environments lie side by side: batches mostly go back together.
-std::byte* VectorEnv::history_slot(std::int64_t i, std::uint64_t entry) {
-  return history_.data() + (entry * at(num_envs()) + at(i)) * slot_size_;
-}
-
-void VectorEnv::record_history(std::int64_t i) {
-  const auto capacity = static_cast<std::uint64_t>(options_.history);
-  const std::uint64_t entry = history_ends_[at(i)]++ % capacity;
-  read_slot(i, history_slot(i, entry));
-  std::int32_t& length = history_lengths_[at(i)];
-  length = std::min(length + 1, static_cast<std::int32_t>(capacity));
-}
-
-void VectorEnv::rewind(std::span<const std::int64_t> ids, std::int64_t steps, RngMode rng) {
-  check_targets("rewind", "ids", ids);
+void VectorEnv::check_rewind(const Selection& ids, std::int64_t steps) const {
+  check_targets("rewind", "ids", ids.ids());
   if (steps < 0 || steps > options_.history) {
     fail_value("rewind", "steps", concat("be from 0 to `history` = ", options_.history),
                concat(steps));
   }
-  for (const std::int64_t id : ids) {
-    if (history_lengths_[at(id)] < steps) {
-      fail_value("rewind", "steps",
-                 concat("be at most ", history_lengths_[at(id)],
-                        ", the recorded steps of environment ", id),
-                 concat(steps));
-    }
+  const auto recorded = history_.lengths();
+  bool too_few = false;
+  for (std::int64_t k = 0; k < ids.size(); ++k) too_few |= recorded[at(ids[k])] < steps;
+  if (!too_few) return;
+  for (std::int64_t k = 0; k < ids.size(); ++k) {
+    if (recorded[at(ids[k])] >= steps) continue;
+    fail_value(
+        "rewind", "steps",
+        concat("be at most ", recorded[at(ids[k])], ", the recorded steps of environment ", ids[k]),
+        concat(steps));
   }
+}
+
+void VectorEnv::rewind(const Selection& ids, std::int64_t steps, RngMode rng) {
+  check_rewind(ids, steps);
   if (steps == 0) return;
-  const auto capacity = static_cast<std::uint64_t>(options_.history);
-  parallel(static_cast<std::int64_t>(ids.size()), kCopyGrain,
-           [&](std::int64_t begin, std::int64_t end) {
-             for (auto k = begin; k < end; ++k) {
-               const std::int64_t i = ids[at(k)];
-               history_ends_[at(i)] -= static_cast<std::uint64_t>(steps);
-               history_lengths_[at(i)] -= static_cast<std::int32_t>(steps);
-               const std::uint64_t entry = history_ends_[at(i)] % capacity;
-               write_slot(i, history_slot(i, entry), rng);
-             }
-           });
+  parallel(ids.size(), kCopyGrain, [&](std::int64_t begin, std::int64_t end) {
+    for (auto k = begin; k < end;) {
+      const std::int64_t first = ids[k];
+      const auto start = k++;
+      while (k < end && ids[k] == first + (k - start) && history_.alike(first, ids[k])) ++k;
+      const std::int64_t last = first + (k - start);
+      const std::byte* streams = history_.rewind(first, last, steps, rng == RngMode::kRestore);
+      if (rng != RngMode::kFork) continue;
+      for (auto i = first; i < last; ++i) fork(i, streams + at(i) * table_.random_size);
+    }
+  });
 }
 
 void VectorEnv::rewindable(std::int32_t* steps) const {
-  std::ranges::copy(history_lengths_, steps);
+  std::ranges::copy(history_.lengths(), steps);
 }
 
 void VectorEnv::state_hash(std::span<const std::int64_t> ids, std::uint64_t* hashes) const {

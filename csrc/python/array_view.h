@@ -19,6 +19,7 @@ class ArrayView {
   ArrayView& operator=(const ArrayView&) = delete;
 
   void* data() const { return data_; }
+  std::int64_t num_rows() const { return ndim_ > 0 ? shape_[0] : 0; }
 
   // Whether this is C-contiguous, [rows, shape of the field...] and of that dtype.
   bool is(std::int32_t dtype, const fastrl_field* field, std::int64_t rows) const;

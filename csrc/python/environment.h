@@ -121,6 +121,7 @@ class Environment {
 Outputs outputs_of(const VectorEnv& env, const nb::dict& addresses);
 
 // Parts of bind_envs.
+void bind_description(nb::module_& m);
 void bind_outputs(nb::module_& m);
 void bind_steps(nb::class_<Environment>& c);
 void bind_time(nb::class_<Environment>& c);

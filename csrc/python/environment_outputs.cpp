@@ -1,4 +1,4 @@
-// What a step writes, and what it says of itself.
+// What an environment says of itself, and where its steps write.
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -21,6 +21,32 @@ std::vector<std::int64_t> strides_of(const Field* fields, std::int32_t n) {
   std::vector<std::int64_t> strides;
   for (std::int32_t f = 0; f < n; ++f) strides.push_back(row_size(fields[f]));
   return strides;
+}
+
+}  // namespace
+
+Outputs outputs_of(const VectorEnv& env, const nb::dict& addresses) {
+  const Description& d = env.description();
+  const auto one = [&](const char* name) {
+    return addresses.contains(name) ? nb::cast<std::uintptr_t>(addresses[name]) : 0;
+  };
+  const auto many = [&](const char* name, const Field* fields, std::int32_t n) {
+    if (!addresses.contains(name)) return fastrl_rows{};
+    return rows_of(nb::cast<std::vector<std::uintptr_t>>(addresses[name]), strides_of(fields, n));
+  };
+  const auto flags = [&](const char* name) { return pointer<std::uint8_t>(one(name)); };
+  return {.observations = many("observations", d.observations, d.num_observations),
+          .observation_lengths = pointer<std::int32_t>(one("lengths")),
+          .infos = many("infos", d.infos, d.num_infos),
+          .rewards = pointer<double>(one("rewards")),
+          .terminated = flags("terminated"),
+          .truncated = flags("truncated"),
+          .stepped = flags("stepped"),
+          .informed = flags("informed"),
+          .success = flags("success"),
+          .action_valid = flags("action_valid"),
+          .final_observations = many("final_observations", d.observations, d.num_observations),
+          .final_infos = many("final_infos", d.infos, d.num_infos)};
 }
 
 void bind_description(nb::module_& m) {
@@ -72,34 +98,7 @@ void bind_description(nb::module_& m) {
       .def_ro("goal_size", &Description::goal_size);
 }
 
-}  // namespace
-
-Outputs outputs_of(const VectorEnv& env, const nb::dict& addresses) {
-  const Description& d = env.description();
-  const auto one = [&](const char* name) {
-    return addresses.contains(name) ? nb::cast<std::uintptr_t>(addresses[name]) : 0;
-  };
-  const auto many = [&](const char* name, const Field* fields, std::int32_t n) {
-    if (!addresses.contains(name)) return fastrl_rows{};
-    return rows_of(nb::cast<std::vector<std::uintptr_t>>(addresses[name]), strides_of(fields, n));
-  };
-  const auto flags = [&](const char* name) { return pointer<std::uint8_t>(one(name)); };
-  return {.observations = many("observations", d.observations, d.num_observations),
-          .observation_lengths = pointer<std::int32_t>(one("lengths")),
-          .infos = many("infos", d.infos, d.num_infos),
-          .rewards = pointer<double>(one("rewards")),
-          .terminated = flags("terminated"),
-          .truncated = flags("truncated"),
-          .stepped = flags("stepped"),
-          .informed = flags("informed"),
-          .success = flags("success"),
-          .action_valid = flags("action_valid"),
-          .final_observations = many("final_observations", d.observations, d.num_observations),
-          .final_infos = many("final_infos", d.infos, d.num_infos)};
-}
-
 void bind_outputs(nb::module_& m) {
-  bind_description(m);
   nb::class_<OutputSet>(m, "OutputSet")
       .def("__init__",
            [](OutputSet* self, const Environment& env, const nb::dict& addresses,

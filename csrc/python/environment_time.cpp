@@ -3,35 +3,75 @@
 #include "python/environment.h"
 
 namespace fastrl::python {
+namespace {
+
+// Ids as Python's `_named` gives them: None for all, one number, or an array [n] of int64.
+class ChosenIds {
+ public:
+  explicit ChosenIds(nb::handle ids) {
+    if (ids.is_none()) return;
+    if (PyLong_Check(ids.ptr())) {
+      one_ = nb::cast<std::int64_t>(ids);
+      ids_.emplace(&one_, 1);
+      return;
+    }
+    array_.emplace(ids, false);
+    const std::int64_t n = array_->num_rows();
+    if (!array_->is(FASTRL_INT64, nullptr, n)) {
+      throw nb::type_error("ids must be None, an integer or an array of int64");
+    }
+    ids_.emplace(static_cast<const std::int64_t*>(array_->data()), static_cast<std::size_t>(n));
+  }
+
+  Selection of(const VectorEnv& engine) const {
+    return ids_ ? Selection(*ids_) : Selection::all(engine.num_envs());
+  }
+
+ private:
+  std::int64_t one_ = 0;
+  std::optional<ArrayView> array_;
+  std::optional<std::span<const std::int64_t>> ids_;
+};
+
+}  // namespace
 
 void bind_time(nb::class_<Environment>& c) {
-  c.def("snapshot",
-        [](Environment& self, std::uintptr_t ids, std::int64_t n) {
-          return self.alone("snapshot", [&](VectorEnv& engine) {
-            return engine.snapshot(view<std::int64_t>(ids, n));
-          });
-        })
-      .def("restore",
-           [](Environment& self, const Snapshot& snapshot, std::uintptr_t ids, std::int64_t n,
-              int rng) {
-             self.alone("restore", [&](VectorEnv& engine) {
-               engine.restore(snapshot, view<std::int64_t>(ids, n), static_cast<RngMode>(rng));
-             });
-           })
-      .def("branch",
-           [](Environment& self, std::uintptr_t sources, std::int64_t num_sources,
-              std::uintptr_t targets, std::int64_t num_targets, int rng) {
-             self.alone("branch", [&](VectorEnv& engine) {
-               engine.branch(view<std::int64_t>(sources, num_sources),
-                             view<std::int64_t>(targets, num_targets), static_cast<RngMode>(rng));
-             });
-           })
-      .def("rewind",
-           [](Environment& self, std::uintptr_t ids, std::int64_t n, std::int64_t steps, int rng) {
-             self.alone("rewind", [&](VectorEnv& engine) {
-               engine.rewind(view<std::int64_t>(ids, n), steps, static_cast<RngMode>(rng));
-             });
-           })
+  c.def(
+       "snapshot",
+       [](Environment& self, nb::handle ids) {
+         const ChosenIds chosen(ids);
+         return self.alone("snapshot",
+                           [&](VectorEnv& engine) { return engine.snapshot(chosen.of(engine)); });
+       },
+       nb::arg().none())
+      .def(
+          "restore",
+          [](Environment& self, const Snapshot& snapshot, nb::handle ids, int rng) {
+            const ChosenIds chosen(ids);
+            self.alone("restore", [&](VectorEnv& engine) {
+              engine.restore(snapshot, chosen.of(engine), static_cast<RngMode>(rng));
+            });
+          },
+          nb::arg(), nb::arg().none(), nb::arg())
+      .def(
+          "branch",
+          [](Environment& self, nb::handle sources, nb::handle targets, int rng) {
+            const ChosenIds from(sources);
+            const ChosenIds to(targets);
+            self.alone("branch", [&](VectorEnv& engine) {
+              engine.branch(from.of(engine), to.of(engine), static_cast<RngMode>(rng));
+            });
+          },
+          nb::arg().none(), nb::arg().none(), nb::arg())
+      .def(
+          "rewind",
+          [](Environment& self, std::int64_t steps, nb::handle ids, int rng) {
+            const ChosenIds chosen(ids);
+            self.alone("rewind", [&](VectorEnv& engine) {
+              engine.rewind(chosen.of(engine), steps, static_cast<RngMode>(rng));
+            });
+          },
+          nb::arg(), nb::arg().none(), nb::arg())
       .def("rewindable",
            [](Environment& self, std::uintptr_t steps) {
              self.alone("rewindable_steps", [&](VectorEnv& engine) {

@@ -88,6 +88,7 @@ void bind_levels(nb::class_<Environment>& c) {
 }
 
 void bind_envs(nb::module_& m) {
+  bind_description(m);
   nb::class_<Environment> c(m, "Environment");
   c.def_prop_ro("description", [](const Environment& self) { return self.engine().description(); })
       .def_prop_ro(

@@ -16,6 +16,8 @@ _MAX_SEED = 2**64 - 1
 
 def check_ids(function: str, argument: str, ids: Ids) -> npt.NDArray[np.int64]:
     """Ids as an array [n]; the native side checks their range."""
+    if type(ids) is np.ndarray and ids.dtype == np.int64 and ids.ndim == 1:
+        return np.ascontiguousarray(ids)
     chosen = np.atleast_1d(np.asarray(ids))
     if chosen.size == 0:
         return np.empty(0, np.int64)

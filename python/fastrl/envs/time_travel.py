@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments, address
-from fastrl.envs.arguments import Ids
+from fastrl.envs.arguments import Ids, check_ids
 from fastrl.envs.outputs import addresses, allocate, structured
 from fastrl.envs.snapshot import Snapshot, check_snapshot
 
 RNG_MODES = ("restore", "keep", "fork")
+_RESTORE = RNG_MODES[0]
+_MANY = 2**62  # more steps than anybody can go back
 
 
 class TimeTravel:
@@ -26,8 +28,7 @@ class TimeTravel:
 
     def snapshot(self, ids: Ids = None) -> Snapshot:
         """The states of some environments, or of all, in the order of `ids`."""
-        chosen = self._chosen("snapshot", "ids", ids)
-        return Snapshot(self._native.snapshot(address(chosen), chosen.size))
+        return Snapshot(self._native.snapshot(self._named("snapshot", "ids", ids)))
 
     def restore(self, snapshot: Snapshot, ids: Ids = None, *, rng: str = "restore") -> None:
         """Puts the i-th state into environment ids[i], with its elapsed steps and return.
@@ -44,8 +45,7 @@ class TimeTravel:
         """
         check_snapshot("restore", "snapshot", snapshot)
         mode = _rng_mode("restore", rng)
-        chosen = self._chosen("restore", "ids", ids)
-        self._native.restore(snapshot._native, address(chosen), chosen.size, mode)
+        self._native.restore(snapshot._native, self._named("restore", "ids", ids), mode)
 
     def branch(self, source_ids: Ids, target_ids: Ids, *, rng: str = "fork") -> None:
         """Copies environments onto others: one source to all targets, or each to its own.
@@ -53,9 +53,8 @@ class TimeTravel:
         All sources are read before the first target is written. `rng` is as in `restore`.
         """
         mode = _rng_mode("branch", rng)
-        sources = self._chosen("branch", "source_ids", source_ids)
-        targets = self._chosen("branch", "target_ids", target_ids)
-        self._native.branch(address(sources), sources.size, address(targets), targets.size, mode)
+        sources = self._named("branch", "source_ids", source_ids)
+        self._native.branch(sources, self._named("branch", "target_ids", target_ids), mode)
 
     def rewind(self, steps: int, ids: Ids = None, *, rng: str = "restore") -> None:
         """Goes back by `steps` steps in each of `ids`: a copy, whatever the number of steps.
@@ -68,11 +67,12 @@ class TimeTravel:
             ids: [n], each at most once; all if None.
             rng: As in `restore`.
         """
-        arguments = Arguments("rewind")
-        back = arguments.integer("steps", steps, low=0)
-        mode = _rng_mode("rewind", rng)
-        chosen = self._chosen("rewind", "ids", ids)
-        self._native.rewind(address(chosen), chosen.size, min(back, 2**62), mode)
+        # After many steps this code is in no cache: the usual arguments call nothing else.
+        if type(steps) is not int or not 0 <= steps <= _MANY:
+            steps = min(Arguments("rewind").integer("steps", steps, low=0), _MANY)
+        if ids is not None:
+            ids = self._named("rewind", "ids", ids)
+        self._native.rewind(steps, ids, 0 if rng is _RESTORE else _rng_mode("rewind", rng))
 
     @property
     def rewindable_steps(self) -> npt.NDArray[np.int32]:
@@ -129,6 +129,14 @@ class TimeTravel:
     def _chosen(self, function: str, argument: str, ids: Ids) -> npt.NDArray[np.int64]:
         raise NotImplementedError
 
+    def _named(self, function: str, argument: str, ids: Ids) -> int | npt.NDArray[np.int64] | None:
+        """As the native side reads ids in place: None for all, one of them, or [n]."""
+        if ids is None or (type(ids) is int and 0 <= ids < self.num_envs):
+            return ids
+        return check_ids(function, argument, ids)
+
 
 def _rng_mode(function: str, rng: str) -> int:
+    if type(rng) is str and rng in RNG_MODES:
+        return RNG_MODES.index(rng)
     return RNG_MODES.index(Arguments(function).choice("rng", rng, RNG_MODES))

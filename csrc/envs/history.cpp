@@ -1,0 +1,94 @@
+#include "envs/history.h"
+
+#include <algorithm>
+
+namespace fastrl {
+namespace {
+
+constexpr std::size_t kLine = 64;
+
+}  // namespace
+
+History::History(const fastrl_environment& table, std::int64_t capacity, std::int64_t num_envs,
+                 const Arrays& arrays)
+    : table_(&table),
+      capacity_(static_cast<std::int32_t>(capacity)),
+      num_envs_(num_envs),
+      arrays_{arrays.states, arrays.streams, arrays.sources} {
+  std::ranges::copy(arrays.others, arrays_.begin() + kSources + 1);
+  const std::int64_t lanes = table.lanes;
+  const auto padded = static_cast<std::size_t>((num_envs + lanes - 1) / lanes * lanes);
+  for (std::size_t a = 0; a < kNumArrays; ++a) {
+    offsets_[a] = entry_size_;
+    entry_size_ += (padded * arrays_[a].size + kLine - 1) / kLine * kLine;
+  }
+  // An environment's entries are not a power of two apart, where they would share cache sets.
+  entry_size_ += kLine;
+  entries_.resize(entry_size_ * static_cast<std::size_t>(capacity));
+  places_.resize(static_cast<std::size_t>(num_envs));
+  lengths_.resize(static_cast<std::size_t>(num_envs));
+}
+
+void History::forget_all() { std::ranges::fill(lengths_, 0); }
+
+void History::copy(std::size_t array, std::byte* to, const std::byte* from, std::int64_t first,
+                   std::int64_t last) const {
+  if (array == kStates && table_->lanes > 1) {
+    copy_blocks(to, from, first, last);
+    return;
+  }
+  const std::size_t size = arrays_[array].size;
+  const std::size_t skipped = static_cast<std::size_t>(first) * size;
+  copy_bytes(to + skipped, from + skipped, static_cast<std::size_t>(last - first) * size);
+}
+
+// Whole blocks as they are, the rest one by one.
+void History::copy_blocks(std::byte* to, const std::byte* from, std::int64_t first,
+                          std::int64_t last) const {
+  const std::int64_t lanes = table_->lanes;
+  const auto block = static_cast<std::size_t>(lanes) * table_->state_size;
+  alignas(64) std::array<std::byte, 1024> state;
+  for (auto i = first; i < last;) {
+    if (i % lanes == 0 && (last - i >= lanes || last == num_envs_)) {
+      const std::int64_t whole =
+          last == num_envs_ ? (last - i + lanes - 1) / lanes : (last - i) / lanes;
+      const std::size_t skipped = static_cast<std::size_t>(i / lanes) * block;
+      std::memcpy(to + skipped, from + skipped, static_cast<std::size_t>(whole) * block);
+      i += whole * lanes;
+      continue;
+    }
+    table_->get(from, i, state.data());
+    table_->put(to, i, state.data());
+    ++i;
+  }
+}
+
+void History::record(std::int64_t first, std::int64_t last) {
+  const std::int32_t entry = places_[static_cast<std::size_t>(first)];
+  for (std::size_t a = 0; a < kNumArrays; ++a) {
+    if (arrays_[a].size > 0) copy(a, section(entry, a), arrays_[a].now, first, last);
+  }
+  const std::int32_t next = entry + 1 == capacity_ ? 0 : entry + 1;
+  for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
+    places_[i] = next;
+    lengths_[i] = std::min(lengths_[i] + 1, capacity_);
+  }
+}
+
+const std::byte* History::rewind(std::int64_t first, std::int64_t last, std::int64_t steps,
+                                 bool streams) {
+  const auto back = static_cast<std::int32_t>(steps);
+  std::int32_t entry = places_[static_cast<std::size_t>(first)] - back;
+  if (entry < 0) entry += capacity_;
+  for (std::size_t a = 0; a < kNumArrays; ++a) {
+    if (arrays_[a].size == 0 || (!streams && (a == kStreams || a == kSources))) continue;
+    copy(a, arrays_[a].now, section(entry, a), first, last);
+  }
+  for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
+    places_[i] = entry;
+    lengths_[i] -= back;
+  }
+  return section(entry, kStreams);
+}
+
+}  // namespace fastrl
