@@ -1,6 +1,8 @@
 #include <map>
 #include <memory>
+#include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "batch_arrays.h"
@@ -152,6 +154,45 @@ TEST(asynchronous_and_unrolled_steps_are_steps) {
     CHECK(results[0] == results[1]);
     CHECK(results[0] == results[2]);
   }
+}
+
+// Neighbors go back together where their rings stand alike, blocks of lanes as a whole.
+TEST(parts_of_a_batch_go_back) {
+  set_num_threads(3);
+  for (const auto& [id, fast] : {std::pair("Pendulum-v1", true), std::pair("CartPole-v1", true),
+                                 std::pair("CodeLock-v0", false)}) {
+    const auto env = make_vector_env(id, fast, {.num_envs = 1037, .history = 3}, {});
+    BatchArrays arrays(*env);
+    env->seed(1, {});
+    env->reset({}, {}, arrays.outputs);
+    auto random = RandomStream::seeded(1, 0);
+    const auto all = Selection::all(env->num_envs());
+    const auto step = [&] {
+      env->step(random_actions(*env, arrays.n, random).data(), {}, arrays.outputs);
+    };
+    std::vector<Snapshot> past;
+    for (int t = 0; t < 5; ++t) {
+      past.push_back(env->snapshot(all));
+      step();
+    }
+    std::vector<std::int64_t> some(700);
+    std::iota(some.begin(), some.end(), 21);
+    env->rewind(some, 2, RngMode::kRestore);
+    CHECK(env->snapshot(some).to_bytes() == past[3].select(some).to_bytes());
+    step();
+    env->rewind(some, 2, RngMode::kFork);
+    env->rewind(std::vector<std::int64_t>{1036, 0, 20, 721, 16}, 3, RngMode::kKeep);
+    CHECK(error_of([&] { env->rewind(all, 1, RngMode::kRestore); }).find("environment 0") !=
+          std::string::npos);
+    past.clear();
+    for (int t = 0; t < 5; ++t) {
+      past.push_back(env->snapshot(all));
+      step();
+    }
+    env->rewind(all, 3, RngMode::kRestore);
+    CHECK(env->snapshot(all).to_bytes() == past[2].to_bytes());
+  }
+  set_num_threads(2);
 }
 
 TEST(snapshots_survive_as_bytes_and_damage_is_found) {
