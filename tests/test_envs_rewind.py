@@ -168,6 +168,8 @@ def test_ids_are_read_however_they_come():
         np.array([3], np.uint64),
         np.arange(6)[3:4],
         np.array([3], ">i8"),
+        np.array([3], np.longlong),
+        np.frombuffer(b"\0" + np.int64(3).tobytes(), np.uint8)[1:].view(np.int64),
     ):
         assert env.snapshot(ids).tobytes() == whole[3].tobytes()
     assert env.snapshot(np.arange(6)[::2]).tobytes() == whole[::2].tobytes()

@@ -61,7 +61,7 @@ void VectorEnv::fork(std::int64_t i, const std::byte* stream) {
 
 // The environment's sequence of levels stays unless all is restored.
 void VectorEnv::write_slot(std::int64_t i, const std::byte* slot, RngMode rng) {
-  // Field by field, too: few are as wide as the stores that a copied header would wait for.
+  // Field by field, as they are read.
   const auto get = [slot](std::size_t offset, auto& value) {
     std::memcpy(&value, slot + offset, sizeof(value));
   };

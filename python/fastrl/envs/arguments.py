@@ -1,7 +1,7 @@
 """The checks of environment ids, masks and seeds."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ _MAX_SEED = 2**64 - 1
 def check_ids(function: str, argument: str, ids: Ids) -> npt.NDArray[np.int64]:
     """Ids as an array [n]; the native side checks their range."""
     if type(ids) is np.ndarray and ids.dtype == np.int64 and ids.ndim == 1:
-        return np.ascontiguousarray(ids)
+        flags = ids.flags
+        if flags.c_contiguous and flags.aligned:
+            return cast("npt.NDArray[np.int64]", ids)
     chosen = np.atleast_1d(np.asarray(ids))
     if chosen.size == 0:
         return np.empty(0, np.int64)
@@ -28,7 +30,8 @@ def check_ids(function: str, argument: str, ids: Ids) -> npt.NDArray[np.int64]:
         raise error(argument, "have shape [n]", list(chosen.shape))
     if chosen.dtype == np.uint64 and chosen.max() > np.iinfo(np.int64).max:
         raise error(argument, "fit into 64 bits with a sign", chosen.max(), kind=IndexError)
-    return np.ascontiguousarray(chosen, np.int64)
+    converted: npt.NDArray[np.int64] = np.require(chosen, np.int64, ["C", "A"])
+    return converted
 
 
 def check_mask(arguments: Arguments, name: str, mask: object, num_envs: int) -> None:

@@ -70,9 +70,10 @@ class TimeTravel:
         # After many steps this code is in no cache: the usual arguments call nothing else.
         if type(steps) is not int or not 0 <= steps <= _MANY:
             steps = min(Arguments("rewind").integer("steps", steps, low=0), _MANY)
+        mode = 0 if rng is _RESTORE else _rng_mode("rewind", rng)
         if ids is not None:
             ids = self._named("rewind", "ids", ids)
-        self._native.rewind(steps, ids, 0 if rng is _RESTORE else _rng_mode("rewind", rng))
+        self._native.rewind(steps, ids, mode)
 
     @property
     def rewindable_steps(self) -> npt.NDArray[np.int32]:
