@@ -71,9 +71,10 @@ def table(rows):
         "steps to it, median",
         "steps",
         "seconds, median (slowest)",
+        "of the processor, median",
         "environments' share, most",
     )
-    lines = [head, ["---"] * len(head)]
+    lines = [list(head), ["---"] * len(head)]
     for env in dict.fromkeys(row["env"] for row in rows):
         runs = [row for row in rows if row["env"] == env]
         steps = [row["steps_to_target"] for row in runs if row["steps_to_target"] is not None]

@@ -40,6 +40,7 @@ def plot_scores(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     figure = Figure(figsize=(1 + 5 * len(panels), 4.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -50,6 +51,8 @@ def plot_scores(
             axes.plot(*curve(records, score_name), label=label, marker=".", linewidth=1.5)
         x_label, y_label = _AXES[score_name]
         axes.set_xlabel(x_label)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_ylabel(y_label)
         if score_name == "success":
             axes.set_ylim(-0.02, 1.02)
