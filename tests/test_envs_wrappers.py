@@ -169,7 +169,7 @@ def test_contexts_can_be_replaced():
     env.reset(seed=1)
     old = env.snapshot()
     env.set_contexts({"reward": ["binary"]})
-    with pytest.raises(RuntimeError, match="environment 0 has never been reset"):
+    with pytest.raises(RuntimeError, match="environment 0 needs a reset"):
         env.step(np.zeros(3, np.int64))
     with pytest.raises(ValueError, match="restore: `snapshot` must have the options"):
         env.restore(old)

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <exception>
+#include <functional>
+#include <utility>
 
 #include "core/check.h"
 
@@ -70,13 +73,27 @@ void Asynchronous::work() {
     const std::int64_t first = row(stepped_);
     const std::int64_t n = std::min(sent_ - stepped_, env_.num_envs() - first);
     lock.unlock();
-    const auto from = static_cast<std::size_t>(first);
-    env_.step_some({ids_.data() + from, static_cast<std::size_t>(n)},
-                   actions_.data() + from * static_cast<std::size_t>(action_size_),
-                   env_.moved(rows_, first));
+    Faults faults = step({ids_.data() + first, static_cast<std::size_t>(n)}, first);
     lock.lock();
+    for (Fault& fault : faults) {
+      fault.place += stepped_;
+      faults_.push_back(std::move(fault));
+    }
     stepped_ += n;
     stepped_more_.notify_one();
+  }
+}
+
+Faults Asynchronous::step(std::span<const std::int64_t> ids, std::int64_t first) {
+  const std::byte* actions = actions_.data() + first * action_size_;
+  try {
+    return env_.step_some(ids, actions, env_.moved(rows_, first));
+  } catch (const std::exception& thrown) {  // no memory: nobody knows how far it came
+    Faults faults;
+    for (std::size_t k = 0; k < ids.size(); ++k) {
+      faults.push_back({static_cast<std::int64_t>(k), ids[k], thrown.what()});
+    }
+    return faults;
   }
 }
 
@@ -85,6 +102,7 @@ bool Asynchronous::receive(std::int64_t n, double timeout, const Outputs& to, st
     fail_value("recv", "batch_size",
                concat("be at most ", num_outstanding(), ", the actions under way"), concat(n));
   }
+  FaultLog log;
   {
     std::unique_lock lock(mutex_);
     const auto ready = [&] { return stepped_ - received_ >= n; };
@@ -93,6 +111,10 @@ bool Asynchronous::receive(std::int64_t n, double timeout, const Outputs& to, st
     } else if (!stepped_more_.wait_for(lock, std::chrono::duration<double>(timeout), ready)) {
       return false;
     }
+    const auto waits = [&](const Fault& fault) { return fault.place >= received_ + n; };
+    const auto later = std::ranges::stable_partition(faults_, std::not_fn(waits));
+    log.add({faults_.begin(), later.begin()});
+    faults_.erase(faults_.begin(), later.begin());
   }
   const std::int64_t first = row(received_);
   const std::int64_t straight = std::min(n, env_.num_envs() - first);
@@ -103,6 +125,7 @@ bool Asynchronous::receive(std::int64_t n, double timeout, const Outputs& to, st
     outstanding_[static_cast<std::size_t>(ids[k])] = false;
   }
   received_ += n;
+  log.check("recv", env_.kind()->id.c_str(), kNeedsReset);
   return true;
 }
 

@@ -31,6 +31,8 @@ class Asynchronous {
 
   // Waits for the next `n` results, at most `timeout` seconds (forever if negative); copies them to
   // places 0, …, n - 1 and their environments to `ids`. False if it took too long: nothing is lost.
+  // If environments among them have failed, throws std::runtime_error about the first: the n
+  // results count as received then, and who has failed needs a reset.
   bool receive(std::int64_t n, double timeout, const Outputs& to, std::int64_t* ids);
 
   std::int64_t num_outstanding() const { return sent_ - received_; }
@@ -40,6 +42,7 @@ class Asynchronous {
 
  private:
   void work();
+  Faults step(std::span<const std::int64_t> ids, std::int64_t first);
   std::int64_t row(std::int64_t sequence) const { return sequence % env_.num_envs(); }
 
   VectorEnv& env_;
@@ -56,6 +59,7 @@ class Asynchronous {
   std::int64_t sent_ = 0;  // written by the caller alone
   std::int64_t stepped_ = 0;
   std::int64_t received_ = 0;  // of the caller alone
+  Faults faults_;              // of results that wait, their places counted from the first action
   bool stopping_ = false;
   pid_t process_;
   std::thread worker_;

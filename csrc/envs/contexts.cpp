@@ -1,12 +1,11 @@
 #include "envs/contexts.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
-#include <stdexcept>
 
 #include "core/check.h"
+#include "envs/foreign.h"
 #include "envs/snapshot.h"
 
 namespace fastrl {
@@ -63,12 +62,9 @@ Contexts::Contexts(const fastrl_environment& table, const OptionValues& base,
     num_values_ = static_cast<std::int64_t>(merged.size());
     merged.insert(base.begin(), base.end());
     GivenOptions reader(table.id, std::move(merged));
-    std::array<char, 1024> error{};
-    params_.emplace_back(table.create(&reader, error.data(), error.size()), table.destroy);
-    if (params_.back() == nullptr) throw std::invalid_argument(error.data());
+    params_.emplace_back(created(table, reader, function), table.destroy);
     reader.finish();
-    fastrl_description made{};
-    table.describe(params_.back().get(), &made);
+    const fastrl_description made = fastrl::described(table, params_.back().get(), function);
     if (!same_interface(made, described)) {
       fail_value(function, "contexts", "leave observations, actions and infos as they are",
                  concat("context ", c, ", which changes them"));

@@ -5,6 +5,10 @@
 // level's stream, so one level can be given to many environments; everything random in `step` comes
 // from the environment's own stream.
 //
+// Any function may throw, but `parse` and `parse_level` alone should: the caller gets an error that
+// names the environment, the function and what(), and that environment needs a reset. The others of
+// the batch make their step.
+//
 // Beside what the concepts ask for, an environment may have
 //   using Random = NumpyRandom;                         the generator; RandomStream if left out
 //   using Action = const float*;                        a row of the action space; a number if left

@@ -8,6 +8,9 @@
  * ids[k], or k where ids is NULL; rows of actions and outputs are counted by place, states and
  * random streams by environment. They run on several threads at once, for ranges without a common
  * environment, so they keep nothing outside of what they are given.
+ *
+ * No function lets an exception out. One that takes a fastrl_error may fail: it fills that in and
+ * returns, and what it returns is not read.
  */
 /* NOLINTBEGIN: C, with the names that C gives. */
 #ifndef FASTRL_ENVIRONMENT_TABLE_H
@@ -16,13 +19,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FASTRL_ABI_VERSION 1
+#define FASTRL_ABI_VERSION 2
 #define FASTRL_CAPSULE_NAME "fastrl.environment"
 
 #define FASTRL_MAX_FIELDS 12
 #define FASTRL_MAX_BOUNDS 16
 #define FASTRL_MAX_LABELS 32
 #define FASTRL_NAME_SIZE 32
+#define FASTRL_MESSAGE_SIZE 1000
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,6 +43,17 @@ enum {
 };
 enum { FASTRL_BOX, FASTRL_DISCRETE, FASTRL_MULTI_DISCRETE, FASTRL_MULTI_BINARY };
 enum { FASTRL_SINGLE, FASTRL_DICT, FASTRL_TUPLE };
+enum { FASTRL_OK, FASTRL_REFUSED, FASTRL_FAILED };
+
+/* FASTRL_OK before each call. FASTRL_REFUSED: what the caller gave is wrong, in `create` and
+ * `parse_level`. FASTRL_FAILED: all else. */
+typedef struct fastrl_error {
+  int32_t status;
+  /* Of step and observe: where it failed. Places before that are done, those behind it untouched,
+   * and called again. */
+  int64_t place;
+  char message[FASTRL_MESSAGE_SIZE]; /* UTF-8, with '\0' at its end */
+} fastrl_error;
 
 /* One array of an observation, an info, or the action. */
 typedef struct fastrl_field {
@@ -103,6 +118,7 @@ typedef struct fastrl_step {
   double* rewards;
   uint8_t* terminated;
   uint8_t* success;
+  fastrl_error* error;
 } fastrl_step;
 
 typedef struct fastrl_solution {
@@ -119,10 +135,10 @@ typedef struct fastrl_environment {
   int32_t lanes;        /* states lie side by side in blocks of so many; 1: packed one by one */
   int32_t numpy_random; /* whether resets draw from the environment's own stream, as NumPy's */
 
-  /* Params from options (a fastrl::Options*). NULL with a message in `error` if they are wrong. */
-  void* (*create)(void* options, char* error, size_t error_size);
+  /* Params from options (a fastrl::Options*); NULL with a message in `error` if they are wrong. */
+  void* (*create)(void* options, fastrl_error* error);
   void (*destroy)(void* params);
-  void (*describe)(const void* params, fastrl_description* description);
+  void (*describe)(const void* params, fastrl_description* description, fastrl_error* error);
 
   /* The random stream of steps, that of a level, and a new one out of two. */
   void (*seed)(void* random, uint64_t seed, uint64_t stream);
@@ -130,13 +146,14 @@ typedef struct fastrl_environment {
   void (*fork)(void* random, const void* own, uint64_t place);
 
   /* One packed state. `options` are description.reset_options, NaN where not given, or NULL. */
-  void (*reset)(const void* params, void* random, const double* options, void* state);
+  void (*reset)(const void* params, void* random, const double* options, void* state,
+                fastrl_error* error);
 
   void (*step)(const void* params, void* states, void* randoms, int64_t begin, int64_t end,
                const fastrl_step* step);
 
   /* Of step: ids, run, elapsed_steps, observations and observation_lengths are read; infos are
-   * written as after a reset if `at_reset`. */
+   * written as after a reset if `at_reset`. The states stay as they are, also where it fails. */
   void (*observe)(const void* params, const void* states, int64_t begin, int64_t end,
                   int32_t at_reset, const fastrl_step* step);
 
@@ -145,20 +162,23 @@ typedef struct fastrl_environment {
   void (*put)(void* states, int64_t i, const void* state);
 
   /* NULL where an environment has no such thing. All take packed states. */
-  int32_t (*valid)(const void* params, const void* state,
-                   int32_t running); /* for bytes from outside */
-  void (*solve)(const void* params, const void* state, fastrl_solution* solution);
-  uint64_t (*labels)(const void* params, const void* state);
-  void (*cells)(const void* params, const void* state, char* cells); /* grid_height × grid_width */
-  int32_t (*render)(const void* params, const void* state, int32_t elapsed_steps,
-                    int32_t* tokens); /* how many */
-  /* A state from a text, for levels drawn by hand; 0, or -1 with a message. */
-  int32_t (*parse_level)(const void* params, const char* text, void* state, char* error,
-                         size_t error_size);
+  int32_t (*valid)(const void* params, const void* state, int32_t running,
+                   fastrl_error* error); /* for bytes from outside */
+  void (*solve)(const void* params, const void* state, fastrl_solution* solution,
+                fastrl_error* error);
+  uint64_t (*labels)(const void* params, const void* state, fastrl_error* error);
+  void (*cells)(const void* params, const void* state, char* cells, /* grid_height × grid_width */
+                fastrl_error* error);
+  int32_t (*render)(const void* params, const void* state, int32_t elapsed_steps, int32_t* tokens,
+                    fastrl_error* error); /* how many */
+  /* A state from a text, for levels drawn by hand. */
+  void (*parse_level)(const void* params, const char* text, void* state, fastrl_error* error);
   /* A row of the action space from a text, false if it names none. NULL: by action_token. */
-  int32_t (*parse_action)(const void* params, const char* text, size_t size, void* action);
-  int32_t (*action_token)(const void* params, int32_t action);
-  double (*goal_reward)(const void* params, const float* achieved, const float* desired);
+  int32_t (*parse_action)(const void* params, const char* text, size_t size, void* action,
+                          fastrl_error* error);
+  int32_t (*action_token)(const void* params, int32_t action, fastrl_error* error);
+  double (*goal_reward)(const void* params, const float* achieved, const float* desired,
+                        fastrl_error* error);
 } fastrl_environment;
 
 #ifdef __cplusplus

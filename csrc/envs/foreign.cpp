@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/check.h"
+#include "envs/fault.h"
 
 namespace fastrl {
 namespace {
@@ -90,6 +91,25 @@ void check_table(const fastrl_environment& table, const char* function, const ch
   for (const auto& one : functions) {
     if (!one.is_there) refuse(id, concat(" with a function ", one.name), "none");
   }
+}
+
+void* created(const fastrl_environment& table, Options& options, const char* function) {
+  CallError error;
+  void* params = table.create(&options, &error);
+  if (params == nullptr && !error.failed()) {
+    throw std::runtime_error(concat(function, ": ", table.id, " has failed: no parameters"));
+  }
+  error.check(function, table.id);
+  return params;
+}
+
+fastrl_description described(const fastrl_environment& table, const void* params,
+                             const char* function) {
+  fastrl_description description{};
+  CallError error;
+  table.describe(params, &description, &error);
+  error.check(function, table.id);
+  return description;
 }
 
 void check_description(const fastrl_environment& table, const fastrl_description& description) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "envs/environment_table.h"
+#include "envs/options.h"
 
 namespace fastrl {
 
@@ -12,5 +13,10 @@ void check_table(const fastrl_environment& table, const char* function = "make_v
 
 // The same for what `describe` wrote.
 void check_description(const fastrl_environment& table, const fastrl_description& description);
+
+// The table's `create` and `describe` on behalf of `function`, with their errors thrown.
+void* created(const fastrl_environment& table, Options& options, const char* function);
+fastrl_description described(const fastrl_environment& table, const void* params,
+                             const char* function);
 
 }  // namespace fastrl

@@ -1,11 +1,10 @@
 // From an environment in C++ to its table: the loops over a range of a batch, with the step
-// inlined.
+// inlined. What its functions throw ends here and goes on as a fastrl_error.
 #pragma once
 
-#include <algorithm>
-#include <cstring>
+#include <cstdio>
 #include <exception>
-#include <new>
+#include <stdexcept>
 #include <string_view>
 #include <type_traits>
 
@@ -15,12 +14,43 @@
 namespace fastrl {
 namespace detail {
 
-inline void write_error(const std::exception& exception, char* error, std::size_t size) {
-  if (size == 0) return;
-  const std::string_view what = exception.what();
-  const std::size_t n = std::min(what.size(), size - 1);
-  std::copy_n(what.data(), n, error);
-  error[n] = '\0';
+// For a handler: says what `function` has just thrown.
+inline void report(fastrl_error* error, const char* function) {
+  error->status = FASTRL_FAILED;
+  try {
+    throw;
+  } catch (const std::exception& thrown) {
+    std::snprintf(error->message, sizeof(error->message), "`%s` threw: %s", function,
+                  thrown.what());
+  } catch (...) {
+    std::snprintf(error->message, sizeof(error->message), "`%s` threw what is no std::exception",
+                  function);
+  }
+}
+
+inline void refuse(fastrl_error* error, const std::invalid_argument& thrown) {
+  error->status = FASTRL_REFUSED;
+  std::snprintf(error->message, sizeof(error->message), "%s", thrown.what());
+}
+
+// What a call returns, or `otherwise` if it throws.
+template <typename Result, typename Call>
+Result guarded(fastrl_error* error, const char* function, Result otherwise, Call&& call) {
+  try {
+    return call();
+  } catch (...) {
+    report(error, function);
+    return otherwise;
+  }
+}
+
+template <typename Call>
+void guarded(fastrl_error* error, const char* function, Call&& call) {
+  try {
+    call();
+  } catch (...) {
+    report(error, function);
+  }
 }
 
 template <Environment E>
@@ -39,7 +69,7 @@ struct Kernel {
 
   static const Params& params(const void* p) { return *static_cast<const Params*>(p); }
 
-  static void* create(void* given, char* error, std::size_t error_size) {
+  static void* create(void* given, fastrl_error* error) {
     try {
       auto& options = *static_cast<Options*>(given);
       Params made{E::parse(options)};
@@ -49,16 +79,22 @@ struct Kernel {
             options.choice("observation", fallback, {"grid", "compact"}));
       }
       return new Params(made);
-    } catch (const std::exception& exception) {
-      write_error(exception, error, error_size);
-      return nullptr;
+    } catch (const std::invalid_argument& thrown) {
+      refuse(error, thrown);
+    } catch (...) {
+      report(error, "parse");
     }
+    return nullptr;
   }
 
   static void destroy(void* p) { delete static_cast<Params*>(p); }
 
-  static void describe(const void* p, fastrl_description* to) {
-    const auto& [own, form] = params(p);
+  static void describe(const void* p, fastrl_description* to, fastrl_error* error) {
+    guarded(error, "describe", [&] { *to = description(params(p)); });
+  }
+
+  static Description description(const Params& params) {
+    const auto& [own, form] = params;
     Description description;
     if constexpr (kIsText) {
       description.is_text = 1;
@@ -73,7 +109,7 @@ struct Kernel {
       description.max_episode_steps = E::default_max_episode_steps(own);
     }
     if constexpr (requires { E::describe(own, description); }) E::describe(own, description);
-    *to = description;
+    return description;
   }
 
   static void seed(void* random, std::uint64_t seed, std::uint64_t stream) {
@@ -90,15 +126,18 @@ struct Kernel {
     stream = Random::fork_of(stream, *static_cast<const Random*>(own), place);
   }
 
-  static void reset(const void* p, void* random, const double* options, void* state) {
+  static void reset(const void* p, void* random, const double* options, void* state,
+                    fastrl_error* error) {
     const auto& own = params(p).own;
     auto& stream = *static_cast<Random*>(random);
     auto& made = *static_cast<State*>(state);
-    if constexpr (requires { E::reset(own, stream, options); }) {
-      made = E::reset(own, stream, options);
-    } else {
-      made = E::reset(own, stream);
-    }
+    guarded(error, "reset", [&] {
+      if constexpr (requires { E::reset(own, stream, options); }) {
+        made = E::reset(own, stream, options);
+      } else {
+        made = E::reset(own, stream);
+      }
+    });
   }
 
   static auto action(const fastrl_step& io, std::int64_t k) {
@@ -111,7 +150,7 @@ struct Kernel {
   }
 
   static void observe_one(const Params& p, const State& state, const fastrl_step& io,
-                          std::int64_t i, std::int64_t k, int elapsed) {
+                          std::int64_t k, int elapsed) {
     if constexpr (kIsText) {
       auto* row = Rows(io.observations, k).at<std::int32_t>(0);
       TokenWriter writer(row);
@@ -121,7 +160,6 @@ struct Kernel {
     } else {
       E::observe(p.own, state, Rows(io.observations, k));
     }
-    static_cast<void>(i);
   }
 
   static void step(const void* p, void* s, void* r, std::int64_t begin, std::int64_t end,
@@ -132,17 +170,27 @@ struct Kernel {
     const fastrl_step io = *given;
     auto* states = static_cast<State*>(s);
     auto* randoms = static_cast<Random*>(r);
-    for (std::int64_t k = begin; k < end; ++k) {
-      if (io.run[k] == 0) continue;
-      const std::int64_t i = io.ids != nullptr ? io.ids[k] : k;
-      const auto result = E::step(own.own, states[i], randoms[i], action(io, k));
-      io.rewards[k] = result.reward;
-      io.terminated[k] = result.terminated;
-      if (io.success != nullptr) io.success[k] = result.success;
-      observe_one(own, states[i], io, i, k, kIsText ? io.elapsed_steps[i] + 1 : 0);
-      if constexpr (requires { E::inform(own.own, states[i], &result, Rows(io.infos, k)); }) {
-        E::inform(own.own, states[i], &result, Rows(io.infos, k));
+    std::int64_t k = begin;
+    const char* function = "step";
+    try {
+      for (; k < end; ++k) {
+        if (io.run[k] == 0) continue;
+        const std::int64_t i = io.ids != nullptr ? io.ids[k] : k;
+        function = "step";
+        const auto result = E::step(own.own, states[i], randoms[i], action(io, k));
+        io.rewards[k] = result.reward;
+        io.terminated[k] = result.terminated;
+        if (io.success != nullptr) io.success[k] = result.success;
+        function = "observe";
+        observe_one(own, states[i], io, k, kIsText ? io.elapsed_steps[i] + 1 : 0);
+        if constexpr (requires { E::inform(own.own, states[i], &result, Rows(io.infos, k)); }) {
+          function = "inform";
+          E::inform(own.own, states[i], &result, Rows(io.infos, k));
+        }
       }
+    } catch (...) {
+      report(io.error, function);
+      io.error->place = k;
     }
   }
 
@@ -151,13 +199,24 @@ struct Kernel {
     const Params& own = params(p);
     const fastrl_step& io = *given;
     const auto* states = static_cast<const State*>(s);
-    for (std::int64_t k = begin; k < end; ++k) {
-      if (io.run[k] == 0) continue;
-      const std::int64_t i = io.ids != nullptr ? io.ids[k] : k;
-      observe_one(own, states[i], io, i, k, kIsText ? io.elapsed_steps[i] : 0);
-      if constexpr (requires(const Rows& rows) { E::inform(own.own, states[i], nullptr, rows); }) {
-        if (at_reset != 0) E::inform(own.own, states[i], nullptr, Rows(io.infos, k));
+    std::int64_t k = begin;
+    const char* function = "observe";
+    try {
+      for (; k < end; ++k) {
+        if (io.run[k] == 0) continue;
+        const std::int64_t i = io.ids != nullptr ? io.ids[k] : k;
+        function = "observe";
+        observe_one(own, states[i], io, k, kIsText ? io.elapsed_steps[i] : 0);
+        if constexpr (requires(const Rows& rows) {
+                        E::inform(own.own, states[i], nullptr, rows);
+                      }) {
+          function = "inform";
+          if (at_reset != 0) E::inform(own.own, states[i], nullptr, Rows(io.infos, k));
+        }
       }
+    } catch (...) {
+      report(io.error, function);
+      io.error->place = k;
     }
   }
 
@@ -187,62 +246,74 @@ struct Kernel {
 
   static consteval void add_optional(fastrl_environment& t) {
     if constexpr (requires(const State& state) { E::valid(some_params(), state, true); }) {
-      t.valid = [](const void* p, const void* state, std::int32_t running) -> std::int32_t {
-        return E::valid(params(p).own, packed(state), running != 0);
+      t.valid = [](const void* p, const void* state, std::int32_t running,
+                   fastrl_error* error) -> std::int32_t {
+        return guarded(error, "valid", false,
+                       [&] { return E::valid(params(p).own, packed(state), running != 0); });
       };
     }
     if constexpr (requires(const State& state) { E::solve(some_params(), state); }) {
-      t.solve = [](const void* p, const void* state, fastrl_solution* solution) {
-        const Solution found = E::solve(params(p).own, packed(state));
-        *solution = {found.distance, found.first_action};
+      t.solve = [](const void* p, const void* state, fastrl_solution* solution,
+                   fastrl_error* error) {
+        guarded(error, "solve", [&] {
+          const Solution found = E::solve(params(p).own, packed(state));
+          *solution = {found.distance, found.first_action};
+        });
       };
     }
     if constexpr (requires(const State& state) { E::labels(some_params(), state); }) {
-      t.labels = [](const void* p, const void* state) -> std::uint64_t {
-        return E::labels(params(p).own, packed(state));
+      t.labels = [](const void* p, const void* state, fastrl_error* error) -> std::uint64_t {
+        return guarded(error, "labels", std::uint64_t{0},
+                       [&] { return E::labels(params(p).own, packed(state)); });
       };
     }
     if constexpr (requires(const State& state, char* to) { E::cells(some_params(), state, to); }) {
-      t.cells = [](const void* p, const void* state, char* to) {
-        E::cells(params(p).own, packed(state), to);
+      t.cells = [](const void* p, const void* state, char* to, fastrl_error* error) {
+        guarded(error, "cells", [&] { E::cells(params(p).own, packed(state), to); });
       };
     }
     if constexpr (kIsText) {
-      t.render = [](const void* p, const void* state, std::int32_t elapsed,
-                    std::int32_t* tokens) -> std::int32_t {
-        TokenWriter writer(tokens);
-        E::observe(params(p).own, packed(state), elapsed, ObservationForm::kGrid, writer);
-        return writer.size();
+      t.render = [](const void* p, const void* state, std::int32_t elapsed, std::int32_t* tokens,
+                    fastrl_error* error) -> std::int32_t {
+        return guarded(error, "observe", std::int32_t{0}, [&] {
+          TokenWriter writer(tokens);
+          E::observe(params(p).own, packed(state), elapsed, ObservationForm::kGrid, writer);
+          return writer.size();
+        });
       };
     }
     if constexpr (requires { E::parse_level(some_params(), std::string_view()); }) {
-      t.parse_level = [](const void* p, const char* text, void* state, char* error,
-                         std::size_t error_size) -> std::int32_t {
+      t.parse_level = [](const void* p, const char* text, void* state, fastrl_error* error) {
         try {
           *static_cast<State*>(state) = E::parse_level(params(p).own, text);
-          return 0;
-        } catch (const std::exception& exception) {
-          write_error(exception, error, error_size);
-          return -1;
+        } catch (const std::invalid_argument& thrown) {
+          refuse(error, thrown);
+        } catch (...) {
+          report(error, "parse_level");
         }
       };
     }
     if constexpr (requires(ActionRow row) {
                     E::parse_action(some_params(), std::string_view(), row);
                   }) {
-      t.parse_action = [](const void* p, const char* text, std::size_t size,
-                          void* row) -> std::int32_t {
-        return E::parse_action(params(p).own, {text, size}, static_cast<ActionRow>(row));
+      t.parse_action = [](const void* p, const char* text, std::size_t size, void* row,
+                          fastrl_error* error) -> std::int32_t {
+        return guarded(error, "parse_action", false, [&] {
+          return E::parse_action(params(p).own, {text, size}, static_cast<ActionRow>(row));
+        });
       };
     }
     if constexpr (requires { E::action_token(some_params(), 0); }) {
-      t.action_token = [](const void* p, std::int32_t i) {
-        return E::action_token(params(p).own, i);
+      t.action_token = [](const void* p, std::int32_t i, fastrl_error* error) -> std::int32_t {
+        return guarded(error, "action_token", std::int32_t{0},
+                       [&] { return E::action_token(params(p).own, i); });
       };
     }
     if constexpr (requires(const float* goal) { E::goal_reward(some_params(), goal, goal); }) {
-      t.goal_reward = [](const void* p, const float* achieved, const float* desired) -> double {
-        return E::goal_reward(params(p).own, achieved, desired);
+      t.goal_reward = [](const void* p, const float* achieved, const float* desired,
+                         fastrl_error* error) -> double {
+        return guarded(error, "goal_reward", 0.0,
+                       [&] { return E::goal_reward(params(p).own, achieved, desired); });
       };
     }
   }

@@ -10,6 +10,7 @@ struct VectorEnv::StepPlan {
   std::span<const bool> active;
   const char* actions;
   Outputs out;
+  FaultLog* log;
   ResetChoices choices{};
   bool defers_resets = false;
 

@@ -19,13 +19,6 @@ constexpr std::int64_t kLaneGrain = 1024;
 constexpr std::int64_t kGrain = 256;
 constexpr std::int64_t kTextGrain = 64;
 
-void* make_params(const fastrl_environment& table, Options& options) {
-  std::array<char, 1024> error{};
-  void* params = table.create(&options, error.data(), error.size());
-  if (params == nullptr) throw std::invalid_argument(error.data());
-  return params;
-}
-
 }  // namespace
 
 std::int64_t size_of(std::int32_t dtype) {
@@ -60,9 +53,9 @@ VectorEnv::VectorEnv(const fastrl_environment& table, const char* precision, Vec
       params_(nullptr, ParamsDeleter{table.destroy}) {
   base_options_ = environment_options;
   GivenOptions reader(table.id, std::move(environment_options));
-  params_.reset(make_params(table_, reader));
+  params_.reset(created(table_, reader, "make_vec"));
   reader.finish();
-  table_.describe(params_.get(), &description_);
+  static_cast<fastrl_description&>(description_) = described(table_, params_.get(), "make_vec");
   check_description(table_, description_);
   if (options_.max_episode_steps == 0) options_.max_episode_steps = description_.max_episode_steps;
   if (options_.wrappers.any()) {
@@ -91,7 +84,9 @@ void VectorEnv::name_actions() {
   if (table_.action_token == nullptr || description_.action.space != FASTRL_DISCRETE) return;
   const auto n = static_cast<std::int32_t>(description_.action.high[0]) + 1;
   for (std::int32_t action = 0; action < n; ++action) {
-    action_tokens_.push_back(table_.action_token(params_.get(), action));
+    CallError error;
+    action_tokens_.push_back(table_.action_token(params_.get(), action, &error));
+    error.check("make_vec", table_.id);
     action_names_.push_back(spelling(action_tokens_.back()));
   }
 }
@@ -174,23 +169,26 @@ void VectorEnv::prepare_levels() {
   parallel(options_.num_levels, 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = begin; i < end; ++i) {
       std::byte* level = levels.data() + at(i) * table_.state_size;
-      fixed_level(i, params_.get(), level);
+      CallError error;
+      fixed_level(i, params_.get(), level, error);
+      error.check("make_vec", table_.id);
     }
   });
   levels_ = std::move(levels);
 }
 
-const std::byte* VectorEnv::fixed_level(std::int64_t index, const void* params,
-                                        std::byte* scratch) const {
+const std::byte* VectorEnv::fixed_level(std::int64_t index, const void* params, std::byte* scratch,
+                                        CallError& error) const {
   if (!levels_.empty()) return levels_.data() + at(index) * table_.state_size;
   Bytes stream(table_.random_size);
   table_.seed_level(stream.data(), options_.level_seed, static_cast<std::uint64_t>(index), 0);
-  table_.reset(params, stream.data(), nullptr, scratch);
+  table_.reset(params, stream.data(), nullptr, scratch, &error);
   return scratch;
 }
 
 // The state that the next episode of environment i begins with; its context has been set.
-void VectorEnv::make_state(std::int64_t i, const ResetChoices& choices, std::byte* state) {
+void VectorEnv::make_state(std::int64_t i, const ResetChoices& choices, std::byte* state,
+                           CallError& error) {
   const LevelSource& source = sources_[at(i)];
   const std::int64_t chosen = choices.levels != nullptr ? choices.levels[i] : -1;
   level_indices_[at(i)] = -1;
@@ -205,24 +203,24 @@ void VectorEnv::make_state(std::int64_t i, const ResetChoices& choices, std::byt
     const auto n = static_cast<std::uint32_t>(options_.num_levels);
     const std::int64_t index = chosen >= 0 ? chosen : stream.below(n);
     level_indices_[at(i)] = index;
-    const std::byte* level = fixed_level(index, params(i), state);
+    const std::byte* level = fixed_level(index, params(i), state, error);
     if (level != state) std::memcpy(state, level, table_.state_size);
     return;
   }
   if (table_.numpy_random != 0 && options_.group_size == 1) {
-    table_.reset(params(i), random(i), choices.options, state);
+    table_.reset(params(i), random(i), choices.options, state, &error);
     return;
   }
   alignas(64) std::array<std::byte, 256> stream;
   table_.seed_level(stream.data(), source.seed, source.group, source.num_resets);
-  table_.reset(params(i), stream.data(), choices.options, state);
+  table_.reset(params(i), stream.data(), choices.options, state, &error);
 }
 
 // --- Checks ------------------------------------------------------------------------------------
 
-void VectorEnv::throw_not_reset(const char* function, std::int64_t id) {
-  throw std::runtime_error(
-      concat(function, ": environment ", id, " has never been reset; call reset first"));
+void VectorEnv::throw_not_reset(const char* function, std::int64_t id) const {
+  const char* why = sources_[at(id)].num_resets == 0 ? "has never been reset" : "needs a reset";
+  throw std::runtime_error(concat(function, ": environment ", id, " ", why, "; call reset first"));
 }
 
 void VectorEnv::check_ids(const char* function, const char* argument,
@@ -273,7 +271,11 @@ void VectorEnv::check_kind(const char* function, const Snapshot& snapshot) const
 bool VectorEnv::parse_action(std::string_view text, void* row) const {
   if (table_.parse_action != nullptr) {
     std::memset(row, description_.action.space == FASTRL_DISCRETE ? -1 : 0, at(action_size_));
-    return table_.parse_action(params_.get(), text.data(), text.size(), row) != 0;
+    CallError error;
+    const bool named =
+        table_.parse_action(params_.get(), text.data(), text.size(), row, &error) != 0;
+    error.check("parse_actions", table_.id);
+    return named;
   }
   const int action = fastrl::parse_action(text, action_names_);
   *static_cast<std::int64_t*>(row) = action;
@@ -290,7 +292,10 @@ void VectorEnv::goal_rewards(std::int64_t n, const float* achieved, const float*
   const std::int64_t size = description_.goal_size;
   parallel(n, 4096, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = begin; i < end; ++i) {
-      rewards[i] = table_.goal_reward(params_.get(), achieved + i * size, desired + i * size);
+      CallError error;
+      rewards[i] =
+          table_.goal_reward(params_.get(), achieved + i * size, desired + i * size, &error);
+      error.check("compute_reward", table_.id);
     }
   });
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -20,6 +21,7 @@
 #include "envs/bytes.h"
 #include "envs/environment.h"
 #include "envs/environment_table.h"
+#include "envs/fault.h"
 #include "envs/history.h"
 #include "envs/levels.h"
 #include "envs/selection.h"
@@ -96,6 +98,10 @@ class VectorEnv {
   // member's level.
   void seed_each(std::span<const std::uint64_t> seeds, std::span<const bool> mask);
 
+  // What an environment's own code throws in reset, step or unroll is thrown as a
+  // std::runtime_error when all the others are done. That environment must be reset, and its
+  // observation is zeros; what it threw in a call that only reads changes nothing.
+
   // Starts new episodes where `mask` is set (everywhere if empty); writes all observations, and
   // `informed` and infos of what was reset.
   void reset(std::span<const bool> mask, const ResetChoices& choices, const Outputs& outputs);
@@ -112,8 +118,8 @@ class VectorEnv {
               const Outputs& outputs);
 
   // As `step`, of the environments `ids` at consecutive places; checked by check_step before.
-  std::int64_t step_some(std::span<const std::int64_t> ids, const void* actions,
-                         const Outputs& outputs);
+  // Throws nothing of theirs: their faults are returned.
+  Faults step_some(std::span<const std::int64_t> ids, const void* actions, const Outputs& outputs);
   void check_step(const char* function, std::span<const std::int64_t> ids, const void* actions,
                   std::span<const bool> active) const;
   // Each environment at most once.
@@ -205,13 +211,15 @@ class VectorEnv {
     parallel_for(n, grain, body);
   }
 
-  [[noreturn]] static void throw_not_reset(const char* function, std::int64_t id);
+  [[noreturn]] void throw_not_reset(const char* function, std::int64_t id) const;
   void check_ids(const char* function, const char* argument,
                  std::span<const std::int64_t> ids) const;
   void check_started(const char* function, std::span<const std::int64_t> ids) const;
   void check_kind(const char* function, const Snapshot& snapshot) const;
   void check_states(const char* function, const Snapshot& snapshot) const;
-  bool is_sound(const std::byte* slot) const;
+  bool is_sound(const char* function, const std::byte* slot) const;
+  bool is_valid(const char* function, const void* params, const std::byte* state,
+                bool running) const;
   const std::byte* state_in(const std::byte* slot) const {
     return slot + sizeof(SlotHeader) + table_.random_size;
   }
@@ -237,9 +245,10 @@ class VectorEnv {
   struct StepPlan;
 
   // Episodes.
-  const std::byte* fixed_level(std::int64_t index, const void* params, std::byte* scratch) const;
-  void make_state(std::int64_t i, const ResetChoices& choices, std::byte* state);
-  void begin_episode(std::int64_t i, const ResetChoices& choices);
+  const std::byte* fixed_level(std::int64_t index, const void* params, std::byte* scratch,
+                               CallError& error) const;
+  void make_state(std::int64_t i, const ResetChoices& choices, std::byte* state, CallError& error);
+  void begin_episode(std::int64_t i, const ResetChoices& choices, CallError& error);
   void share_episode(std::int64_t i, std::int64_t origin);
   void start(std::int64_t i);
 
@@ -257,12 +266,13 @@ class VectorEnv {
   template <typename Call>
   void each_context(const std::int64_t* ids, const std::uint8_t* run, std::int64_t begin,
                     std::int64_t end, Call&& call) const;
-  void show(const fastrl_step& given, std::int64_t begin, std::int64_t end, bool at_reset) const;
+  void show(const fastrl_step& given, std::int64_t begin, std::int64_t end, bool at_reset,
+            Faults& faults) const;
   void inform(const Outputs& out, std::int64_t k, std::int64_t i) const;
   void narrow(fastrl_step& rows, std::int64_t begin, std::int64_t end) const;
   void widen(const fastrl_step& rows, const fastrl_rows& outer, const std::uint8_t* shown,
              std::int64_t begin, std::int64_t end) const;
-  std::uint64_t step_labels_of(const StepPlan& plan, std::int64_t k) const;
+  std::uint64_t step_labels_of(const StepPlan& plan, std::int64_t k, CallError& error) const;
   bool judge(const StepPlan& plan, std::int64_t k);
   void step_wrapped(const StepPlan& plan, fastrl_step step, std::int64_t begin, std::int64_t end);
   bool end_wrapped(const StepPlan& plan, std::int64_t begin, std::int64_t end);
@@ -277,7 +287,13 @@ class VectorEnv {
   void begin_record(std::int64_t i);
 
   // Steps.
-  fastrl_step io(const std::int64_t* ids, const std::uint8_t* run, const Outputs& outputs) const;
+  fastrl_step io(const std::int64_t* ids, const std::uint8_t* run, const Outputs& outputs,
+                 CallError& error) const;
+  void call_step(const StepPlan& plan, const void* params, const fastrl_step& step,
+                 std::int64_t begin, std::int64_t end);
+  void show(const StepPlan& plan, const std::uint8_t* run, std::int64_t begin, std::int64_t end,
+            bool at_reset);
+  void retire(const StepPlan& plan, const Faults& faults);
   std::int64_t step_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end);
   void begin_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end);
   std::int64_t end_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end);
@@ -286,6 +302,7 @@ class VectorEnv {
   std::int64_t run_step(StepPlan plan, std::int64_t n);
   void keep_final(const Outputs& out, std::int64_t k) const;
   void blank_row(const Outputs& out, std::int64_t k) const;
+  void blank_observation(const Outputs& out, std::int64_t k) const;
   void record_history(const StepPlan& plan, std::int64_t begin, std::int64_t end);
   void check_rewind(const Selection& ids, std::int64_t steps) const;
   void draw_actions(std::uint64_t seed, std::int64_t step, std::int64_t begin, std::int64_t end,
@@ -311,8 +328,9 @@ class VectorEnv {
   std::vector<double> returns_;
   std::vector<std::int32_t> elapsed_;
   std::vector<Phase> phases_;
-  std::int64_t num_unset_ = 0;
-  Bytes levels_;  // the fixed levels, if they are few
+  // Or more. A step in the background may change it while more actions are sent.
+  std::atomic<std::int64_t> num_unset_ = 0;
+  Bytes levels_;                // the fixed levels, if they are few
 
   // Levels from outside, and the place of each environment's own among them (or -1).
   Bytes given_levels_;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "envs/foreign.h"
 #include "envs/vector_env.h"
 
 namespace fastrl {
@@ -20,7 +21,7 @@ void VectorEnv::check_level(const char* function, const Contexts* contexts, cons
   const std::int64_t n = contexts != nullptr ? contexts->count() : 1;
   for (std::int64_t c = 0; c < n; ++c) {
     const void* params = contexts != nullptr ? contexts->params(c) : params_.get();
-    if (table_.valid(params, packed.data(), 1) != 0) continue;
+    if (is_valid(function, params, packed.data(), true)) continue;
     fail_value(function, "levels", "be running states in every context",
                concat("another at index ", index));
   }
@@ -89,7 +90,9 @@ Snapshot VectorEnv::make_levels(std::int64_t n, std::uint64_t seed) const {
       const void* params =
           num_contexts() > 0 ? wrappers_->contexts()->params(context) : params_.get();
       table_.seed_level(stream.data(), source.seed, source.group, source.num_resets);
-      table_.reset(params, stream.data(), nullptr, state.data());
+      CallError error;
+      table_.reset(params, stream.data(), nullptr, state.data(), &error);
+      error.check("levels", table_.id);
       begin_slot(made.slots() + at(l) * slot_size_, source, context, state.data());
     }
   });
@@ -102,14 +105,15 @@ Snapshot VectorEnv::parse_levels(std::span<const std::string> texts) const {
     fail_value("parse_levels", "texts", concat("be empty: ", kind_->id, " reads none"),
                concat(texts.size()));
   }
-  std::array<char, 1024> error{};
   for (std::size_t l = 0; l < texts.size(); ++l) {
     Bytes state(table_.state_size);
-    if (table_.parse_level(params_.get(), texts[l].c_str(), state.data(), error.data(),
-                           error.size()) != 0) {
+    CallError error;
+    table_.parse_level(params_.get(), texts[l].c_str(), state.data(), &error);
+    if (error.status == FASTRL_REFUSED) {
       throw std::invalid_argument(concat("parse_levels: `texts[", l, "]` must be a level of ",
-                                         kind_->id, ": ", error.data()));
+                                         kind_->id, ": ", text_of(error)));
     }
+    error.check("parse_levels", table_.id);
     check_level("parse_levels", nullptr, state.data(), static_cast<std::int64_t>(l));
     begin_slot(made.slots() + l * slot_size_, {0, l, 0}, 0, state.data());
   }
@@ -121,7 +125,7 @@ void VectorEnv::set_contexts(ContextOptions options) {
     fail_value("set_contexts", "contexts", "be given to make_vec first", "an environment without");
   }
   Description own;
-  table_.describe(params_.get(), &own);
+  static_cast<fastrl_description&>(own) = described(table_, params_.get(), "set_contexts");
   auto made =
       std::make_unique<Contexts>(table_, base_options_, std::move(options), own, "set_contexts");
   if (made->num_observed() != wrappers_->contexts()->num_observed()) {

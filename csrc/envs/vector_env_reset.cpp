@@ -27,20 +27,20 @@ void for_each_set(const std::uint8_t* flags, std::int64_t begin, std::int64_t en
 
 }  // namespace
 
-void VectorEnv::begin_episode(std::int64_t i, const ResetChoices& choices) {
+void VectorEnv::begin_episode(std::int64_t i, const ResetChoices& choices, CallError& error) {
   if (num_contexts() > 0) {
     const std::int64_t chosen = choices.contexts != nullptr ? choices.contexts[i] : -1;
     const std::int64_t drawn = chosen >= 0 ? chosen : wrappers_->contexts()->draw(sources_[at(i)]);
     wrappers_->set_context(record(i), drawn);
   }
   if (table_.lanes == 1) {
-    make_state(i, choices, states_.data() + at(i) * table_.state_size);
+    make_state(i, choices, states_.data() + at(i) * table_.state_size, error);
   } else {
     alignas(64) std::array<std::byte, 1024> state;
-    make_state(i, choices, state.data());
-    put_state(i, state.data());
+    make_state(i, choices, state.data(), error);
+    if (!error.failed()) put_state(i, state.data());
   }
-  start(i);
+  if (!error.failed()) start(i);
 }
 
 // A copy of the episode that `origin` has just begun.
@@ -72,13 +72,24 @@ void VectorEnv::reset_pending(const StepPlan& plan, std::int64_t begin, std::int
     all_shown = static_cast<std::uint8_t>(all_shown & (run[k] | pending[k]));
   }
   if (any_pending != 0 && !plan.defers_resets) {
-    const fastrl_step rows = io(plan.ids, pending, plan.out);
+    CallError error;
+    Faults faults;
+    const fastrl_step rows = io(plan.ids, pending, plan.out, error);
     for_each_set(pending, begin, end, [&](std::int64_t k) {
-      begin_episode(plan.id(k), plan.choices);
+      begin_episode(plan.id(k), plan.choices, error);
+      if (error.failed()) {
+        faults.push_back({k, plan.id(k), text_of(error)});
+        error.clear();
+        return;
+      }
       blank_row(plan.out, k);
       if (wraps()) inform(plan.out, k, plan.id(k));
-      show(rows, k, k + 1, true);
+      show(rows, k, k + 1, true, faults);
     });
+    if (!faults.empty()) {
+      retire(plan, faults);
+      all_shown = 0;
+    }
   }
   if (all_shown != 0) return;
   // From here on `run` says who is shown as it stands.
@@ -88,14 +99,22 @@ void VectorEnv::reset_pending(const StepPlan& plan, std::int64_t begin, std::int
     run_[at(k)] = rests && !unset;
     if (!rests) continue;
     blank_row(plan.out, k);
-    if (!unset) continue;
-    for (std::int32_t f = 0; f < description_.num_observations; ++f) {
-      const auto& rows = plan.out.observations;
-      std::memset(rows.base[f] + k * rows.stride[f], 0, at(observation_sizes_[at(f)]));
-    }
-    if (plan.out.observation_lengths != nullptr) plan.out.observation_lengths[k] = 0;
+    if (unset) blank_observation(plan.out, k);
   }
-  show(io(plan.ids, run_.data(), plan.out), begin, end, false);
+  show(plan, run_.data(), begin, end, false);
+}
+
+// Leaves out what has failed, until it is reset.
+void VectorEnv::retire(const StepPlan& plan, const Faults& faults) {
+  for (const Fault& fault : faults) {
+    phases_[at(fault.environment)] = Phase::kUnset;
+    run_[at(fault.place)] = 0;
+    pending_[at(fault.place)] = 0;
+    if (!moving_.empty()) moving_[at(fault.place)] = 0;
+    blank_row(plan.out, fault.place);
+    blank_observation(plan.out, fault.place);
+  }
+  plan.log->add(faults);
 }
 
 // Begins an episode at each pending place. Neighbors that share a level share the work, and the
@@ -121,7 +140,16 @@ void VectorEnv::begin_heavy_episodes(const StepPlan& plan, std::int64_t n) {
       const std::size_t first = leaders_[at(leader)];
       const std::size_t last = leaders_[at(leader) + 1];
       const std::int64_t origin = plan.id(to_reset_[first]);
-      begin_episode(origin, plan.choices);
+      CallError error;
+      begin_episode(origin, plan.choices, error);
+      if (error.failed()) {
+        Faults faults;
+        for (std::size_t j = first; j < last; ++j) {
+          faults.push_back({to_reset_[j], plan.id(to_reset_[j]), text_of(error)});
+        }
+        retire(plan, faults);
+        continue;
+      }
       for (std::size_t j = first + 1; j < last; ++j) {
         share_episode(plan.id(to_reset_[j]), origin);
       }
@@ -131,16 +159,19 @@ void VectorEnv::begin_heavy_episodes(const StepPlan& plan, std::int64_t n) {
       }
     }
   });
-  const fastrl_step rows = io(plan.ids, pending_.data(), plan.out);
-  parallel(n, grain_, [&](std::int64_t begin, std::int64_t end) { show(rows, begin, end, true); });
+  parallel(n, grain_, [&](std::int64_t begin, std::int64_t end) {
+    show(plan, pending_.data(), begin, end, true);
+  });
 }
 
 void VectorEnv::reset(std::span<const bool> mask, const ResetChoices& choices,
                       const Outputs& outputs) {
+  FaultLog log;
   const StepPlan plan{.ids = nullptr,
                       .active = {},
                       .actions = nullptr,
                       .out = outputs,
+                      .log = &log,
                       .choices = choices,
                       .defers_resets = description_.heavy_reset != 0 && table_.lanes == 1};
   for (std::int64_t i = 0; i < num_envs(); ++i) {
@@ -152,6 +183,7 @@ void VectorEnv::reset(std::span<const bool> mask, const ResetChoices& choices,
            [&](std::int64_t begin, std::int64_t end) { reset_pending(plan, begin, end); });
   if (plan.defers_resets) begin_heavy_episodes(plan, num_envs());
   num_unset_ = std::ranges::count(phases_, Phase::kUnset);
+  log.check("reset", table_.id, kNeedsReset);
 }
 
 }  // namespace fastrl

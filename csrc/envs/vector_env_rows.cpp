@@ -13,8 +13,8 @@ constexpr std::uint8_t* Outputs::* kFlags[] = {&Outputs::terminated, &Outputs::t
 
 }  // namespace
 
-fastrl_step VectorEnv::io(const std::int64_t* ids, const std::uint8_t* run,
-                          const Outputs& outputs) const {
+fastrl_step VectorEnv::io(const std::int64_t* ids, const std::uint8_t* run, const Outputs& outputs,
+                          CallError& error) const {
   return {.ids = ids,
           .run = run,
           .actions = nullptr,
@@ -25,7 +25,8 @@ fastrl_step VectorEnv::io(const std::int64_t* ids, const std::uint8_t* run,
           .infos = outputs.infos,
           .rewards = outputs.rewards,
           .terminated = outputs.terminated,
-          .success = outputs.success};
+          .success = outputs.success,
+          .error = &error};
 }
 
 Outputs VectorEnv::moved(const Outputs& outputs, std::int64_t places) const {
@@ -74,6 +75,14 @@ void VectorEnv::blank_row(const Outputs& out, std::int64_t k) const {
     if (out.infos.base[f] == nullptr) continue;
     std::memset(out.infos.base[f] + k * out.infos.stride[f], 0, at(info_sizes_[at(f)]));
   }
+}
+
+void VectorEnv::blank_observation(const Outputs& out, std::int64_t k) const {
+  for (std::int32_t f = 0; f < description_.num_observations; ++f) {
+    std::memset(out.observations.base[f] + k * out.observations.stride[f], 0,
+                at(observation_sizes_[at(f)]));
+  }
+  if (out.observation_lengths != nullptr) out.observation_lengths[k] = 0;
 }
 
 // What an ended episode has to say, before the next one writes over it.

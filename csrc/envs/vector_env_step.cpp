@@ -108,14 +108,24 @@ std::int64_t VectorEnv::end_chunk(const StepPlan& plan, std::int64_t begin, std:
   return count;
 }
 
+void VectorEnv::call_step(const StepPlan& plan, const void* params, const fastrl_step& step,
+                          std::int64_t begin, std::int64_t end) {
+  Faults faults;
+  each_sound(step, begin, end, faults, [&](std::int64_t first) {
+    table_.step(params, states_.data(), randoms_.data(), first, end, &step);
+  });
+  if (!faults.empty()) retire(plan, faults);
+}
+
 std::int64_t VectorEnv::step_chunk(const StepPlan& plan, std::int64_t begin, std::int64_t end) {
   begin_chunk(plan, begin, end);
-  fastrl_step step = io(plan.ids, run_.data(), plan.out);
+  CallError error;
+  fastrl_step step = io(plan.ids, run_.data(), plan.out, error);
   step.actions = plan.actions;
   if (wrappers_) {
     step_wrapped(plan, step, begin, end);
   } else {
-    table_.step(params_.get(), states_.data(), randoms_.data(), begin, end, &step);
+    call_step(plan, params_.get(), step, begin, end);
   }
   const std::int64_t num_ended = end_chunk(plan, begin, end);
   reset_pending(plan, begin, end);
@@ -130,26 +140,34 @@ std::int64_t VectorEnv::run_step(StepPlan plan, std::int64_t n) {
     if (ended > 0) num_ended.fetch_add(ended, std::memory_order_relaxed);
   });
   if (plan.defers_resets) begin_heavy_episodes(plan, n);
+  if (!plan.log->empty()) num_unset_ = std::ranges::count(phases_, Phase::kUnset);
   return num_ended.load(std::memory_order_relaxed);
 }
 
 std::int64_t VectorEnv::step(const void* actions, std::span<const bool> active,
                              const Outputs& outputs, const char* function) {
   check_step(function, {}, actions, active);
-  return run_step({.ids = nullptr,
-                   .active = active,
-                   .actions = static_cast<const char*>(actions),
-                   .out = outputs},
-                  num_envs());
+  FaultLog log;
+  const std::int64_t num_ended = run_step({.ids = nullptr,
+                                           .active = active,
+                                           .actions = static_cast<const char*>(actions),
+                                           .out = outputs,
+                                           .log = &log},
+                                          num_envs());
+  log.check(function, table_.id, kNeedsReset);
+  return num_ended;
 }
 
-std::int64_t VectorEnv::step_some(std::span<const std::int64_t> ids, const void* actions,
-                                  const Outputs& outputs) {
-  return run_step({.ids = ids.data(),
-                   .active = {},
-                   .actions = static_cast<const char*>(actions),
-                   .out = outputs},
-                  static_cast<std::int64_t>(ids.size()));
+Faults VectorEnv::step_some(std::span<const std::int64_t> ids, const void* actions,
+                            const Outputs& outputs) {
+  FaultLog log;
+  run_step({.ids = ids.data(),
+            .active = {},
+            .actions = static_cast<const char*>(actions),
+            .out = outputs,
+            .log = &log},
+           static_cast<std::int64_t>(ids.size()));
+  return log.take();
 }
 
 void VectorEnv::unroll(std::int64_t steps, void* actions, const std::uint64_t* policy_seed,
@@ -165,14 +183,21 @@ void VectorEnv::unroll(std::int64_t steps, void* actions, const std::uint64_t* p
     for (std::int64_t t = 0; t < steps; ++t) check_actions("unroll", {}, rows + t * row, {});
   }
   const std::int64_t b = num_envs();
+  FaultLog log;
   parallel(b, grain_, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = 0; t < steps; ++t) {
       if (policy_seed != nullptr) draw_actions(*policy_seed, t, begin, end, rows + t * row);
-      const StepPlan plan{
-          .ids = nullptr, .active = {}, .actions = rows + t * row, .out = moved(outputs, t * b)};
+      const StepPlan plan{.ids = nullptr,
+                          .active = {},
+                          .actions = rows + t * row,
+                          .out = moved(outputs, t * b),
+                          .log = &log};
       step_chunk(plan, begin, end);
     }
   });
+  if (log.empty()) return;
+  num_unset_ = std::ranges::count(phases_, Phase::kUnset);
+  log.check("unroll", table_.id, kNeedsReset);
 }
 
 }  // namespace fastrl

@@ -91,8 +91,16 @@ const void* VectorEnv::params_in(const std::byte* slot) const {
   return wrappers_->contexts()->params(context);
 }
 
+bool VectorEnv::is_valid(const char* function, const void* params, const std::byte* state,
+                         bool running) const {
+  CallError error;
+  const bool valid = table_.valid(params, state, running ? 1 : 0, &error) != 0;
+  error.check(function, table_.id);
+  return valid;
+}
+
 // May bytes from outside be used as a slot? A right checksum does not say what they hold.
-bool VectorEnv::is_sound(const std::byte* slot) const {
+bool VectorEnv::is_sound(const char* function, const std::byte* slot) const {
   SlotHeader header;
   std::memcpy(&header, slot, sizeof(header));
   if (header.phase > static_cast<std::uint32_t>(Phase::kEnded)) return false;
@@ -106,17 +114,17 @@ bool VectorEnv::is_sound(const std::byte* slot) const {
   if (wrappers_ && !wrappers_->valid(record.data())) return false;
   if (phase == Phase::kUnset || table_.valid == nullptr) return true;
   const void* params = params_in(slot);
-  if (table_.valid(params, state.data(), phase == Phase::kRunning) == 0) return false;
+  if (!is_valid(function, params, state.data(), phase == Phase::kRunning)) return false;
   if (!wrappers_ || !wrappers_->attempts()) return true;
   const std::byte* again = wrappers_->first_state(record.data());
   const Bytes first_state(again, again + table_.state_size);
-  return table_.valid(params, first_state.data(), 1) != 0;
+  return is_valid(function, params, first_state.data(), true);
 }
 
 void VectorEnv::check_states(const char* function, const Snapshot& snapshot) const {
   if (snapshot.trusted()) return;
   for (std::int64_t i = 0; i < snapshot.count(); ++i) {
-    if (is_sound(snapshot.slots() + at(i) * slot_size_)) continue;
+    if (is_sound(function, snapshot.slots() + at(i) * slot_size_)) continue;
     fail_value(function, "snapshot", concat("hold states of ", kind_->id),
                concat("an impossible state at index ", i));
   }
@@ -246,7 +254,9 @@ void VectorEnv::labels(std::span<const std::int64_t> ids, std::uint64_t* labels)
   Bytes state(table_.state_size);
   for (std::size_t k = 0; k < ids.size(); ++k) {
     get_state(ids[k], state.data());
-    labels[k] = table_.labels(params(ids[k]), state.data());
+    CallError error;
+    labels[k] = table_.labels(params(ids[k]), state.data(), &error);
+    error.check("labels", table_.id);
   }
 }
 
@@ -262,7 +272,9 @@ void VectorEnv::solve(const Snapshot& snapshot, Solution* solutions) const {
       if (static_cast<Phase>(header.phase) == Phase::kUnset) continue;
       const Bytes state(state_in(slot), state_in(slot) + table_.state_size);
       fastrl_solution found{};
-      table_.solve(params_in(slot), state.data(), &found);
+      CallError error;
+      table_.solve(params_in(slot), state.data(), &found, &error);
+      error.check("solve", table_.id);
       solutions[i] = {found.distance, found.first_action};
     }
   });

@@ -80,12 +80,15 @@ void VectorEnv::each_context(const std::int64_t* ids, const std::uint8_t* run, s
 }
 
 // table.observe with every wrapper's part. `rows.run` says where.
-void VectorEnv::show(const fastrl_step& given, std::int64_t begin, std::int64_t end,
-                     bool at_reset) const {
-  if (!wrappers_) {
-    table_.observe(params_.get(), states_.data(), begin, end, at_reset ? 1 : 0, &given);
-    return;
-  }
+void VectorEnv::show(const fastrl_step& given, std::int64_t begin, std::int64_t end, bool at_reset,
+                     Faults& faults) const {
+  const auto observe = [&](const void* params, const fastrl_step& rows, std::int64_t from,
+                           std::int64_t to) {
+    each_sound(rows, from, to, faults, [&](std::int64_t first) {
+      table_.observe(params, states_.data(), first, to, at_reset ? 1 : 0, &rows);
+    });
+  };
+  if (!wrappers_) return observe(params_.get(), given, begin, end);
   fastrl_step rows = given;
   const fastrl_rows outer = rows.observations;
   const std::uint8_t* shown = rows.run;
@@ -94,9 +97,18 @@ void VectorEnv::show(const fastrl_step& given, std::int64_t begin, std::int64_t 
       rows.ids, shown, begin, end,
       [&](const void* params, std::int64_t first, std::int64_t last, const std::uint8_t* run) {
         rows.run = run;
-        table_.observe(params, states_.data(), first, last, at_reset ? 1 : 0, &rows);
+        observe(params, rows, first, last);
       });
   widen(rows, outer, shown, begin, end);
+}
+
+// The same in a step or a reset, where who fails is left out from then on.
+void VectorEnv::show(const StepPlan& plan, const std::uint8_t* run, std::int64_t begin,
+                     std::int64_t end, bool at_reset) {
+  CallError error;
+  Faults faults;
+  show(io(plan.ids, run, plan.out, error), begin, end, at_reset, faults);
+  if (!faults.empty()) retire(plan, faults);
 }
 
 // Where numbers are appended to observations, the environment writes elsewhere first: its rows are
@@ -124,7 +136,8 @@ void VectorEnv::widen(const fastrl_step& rows, const fastrl_rows& outer, const s
 // --- A step ------------------------------------------------------------------------------------
 
 // What is true after environment step and action, bit by bit of step_labels.
-std::uint64_t VectorEnv::step_labels_of(const StepPlan& plan, std::int64_t k) const {
+std::uint64_t VectorEnv::step_labels_of(const StepPlan& plan, std::int64_t k,
+                                        CallError& error) const {
   const std::int64_t i = plan.id(k);
   std::uint64_t labels = 0;
   if (table_.labels != nullptr) {
@@ -134,7 +147,7 @@ std::uint64_t VectorEnv::step_labels_of(const StepPlan& plan, std::int64_t k) co
       get_state(i, unpacked.data());
       state = unpacked.data();
     }
-    labels = table_.labels(params(i), state);
+    labels = table_.labels(params(i), state, &error);
   }
   std::int32_t bit = description_.num_labels;
   if (plan.out.success != nullptr) {
@@ -152,7 +165,12 @@ std::uint64_t VectorEnv::step_labels_of(const StepPlan& plan, std::int64_t k) co
 bool VectorEnv::judge(const StepPlan& plan, std::int64_t k) {
   const Outputs& out = plan.out;
   const Wrappers::Infos& infos = wrappers_->infos();
-  const std::uint64_t labels = step_labels_of(plan, k);
+  CallError error;
+  const std::uint64_t labels = step_labels_of(plan, k, error);
+  if (error.failed()) {
+    retire(plan, {{k, plan.id(k), text_of(error)}});
+    return false;
+  }
   std::byte* bytes = record(plan.id(k));
   if (const auto& machine = wrappers_->machine()) {
     std::int32_t* numbers = wrappers_->machine_record(bytes);
@@ -196,12 +214,13 @@ void VectorEnv::step_wrapped(const StepPlan& plan, fastrl_step step, std::int64_
         plan.ids, moving_.data(), begin, end,
         [&](const void* params, std::int64_t first, std::int64_t last, const std::uint8_t* run) {
           step.run = run;
-          table_.step(params, states_.data(), randoms_.data(), first, last, &step);
+          call_step(plan, params, step, first, last);
         });
     any_moving = false;
     for (auto k = begin; k < end; ++k) {
       if (moving_[at(k)] == 0) continue;
       const bool over = wrappers_->reads_labels() && judge(plan, k);
+      if (run_[at(k)] == 0) continue;  // its labels failed
       reward_sums_[at(k)] += out.rewards[k];
       moving_[at(k)] = !over && out.terminated[k] == 0;
       any_moving |= moving_[at(k)] != 0;
@@ -250,7 +269,7 @@ bool VectorEnv::end_wrapped(const StepPlan& plan, std::int64_t begin, std::int64
     put(out, wrappers_->infos().attempt, k, attempt);
     put(out, wrappers_->infos().attempt_ended, k, ended);
   }
-  if (any_again) show(io(plan.ids, moving_.data(), out), begin, end, false);
+  if (any_again) show(plan, moving_.data(), begin, end, false);
   return any_cut;
 }
 

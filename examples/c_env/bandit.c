@@ -25,13 +25,13 @@ static double uniform(uint64_t* random) {
   return (double)(mix(*random) >> 11) * 0x1p-53;
 }
 
-static void* create(void* options, char* error, size_t error_size) {
-  (void)options, (void)error, (void)error_size;
+static void* create(void* options, fastrl_error* error) {
+  (void)options, (void)error;
   return malloc(1); /* parameters; there are none, but NULL would be a failure */
 }
 
-static void describe(const void* params, fastrl_description* d) {
-  (void)params;
+static void describe(const void* params, fastrl_description* d, fastrl_error* error) {
+  (void)params, (void)error;
   d->num_observations = 1;
   d->observations[0] = (fastrl_field){
       .dtype = FASTRL_INT64, .space = FASTRL_DISCRETE, .num_bounds = 1, .high = {kPulls}};
@@ -51,8 +51,9 @@ static void fork_stream(void* random, const void* own, uint64_t place) {
   *(uint64_t*)random = mix(*(uint64_t*)random ^ mix(*(const uint64_t*)own + place));
 }
 
-static void reset(const void* params, void* random, const double* options, void* state) {
-  (void)params, (void)options;
+static void reset(const void* params, void* random, const double* options, void* state,
+                  fastrl_error* error) {
+  (void)params, (void)options, (void)error;
   State* s = state;
   for (int arm = 0; arm < kArms; ++arm) s->chance[arm] = uniform(random);
   s->left = kPulls;

@@ -16,6 +16,8 @@
 #include "envs/classic_control/mountain_car.h"
 #include "envs/classic_control/mountain_car_continuous.h"
 #include "envs/classic_control/pendulum.h"
+#include "envs/fault.h"
+#include "envs/foreign.h"
 #include "envs/options.h"
 #include "envs/trigonometry.h"
 
@@ -46,14 +48,12 @@ struct Batch {
   std::vector<double> rewards;
   std::vector<std::uint8_t> terminated;
   std::int64_t numbers;
+  CallError error;  // nothing here fails
 
   explicit Batch(const fastrl_environment* form) : table(form) {
     GivenOptions options(form->id, {});
-    char error[256];
-    params = form->create(&options, error, sizeof(error));
-    fastrl_description description{};
-    form->describe(params, &description);
-    numbers = description.observations[0].shape[0];
+    params = created(*form, options, "Batch");
+    numbers = described(*form, params, "Batch").observations[0].shape[0];
     states.resize((kCount + 15) / 16 * 16 * form->state_size);
     observations.resize(static_cast<std::size_t>(kCount * numbers), -7.0f);
     rewards.resize(kCount, -7.0);
@@ -69,6 +69,7 @@ struct Batch {
     io.observations.stride[0] = numbers * 4;
     io.rewards = rewards.data();
     io.terminated = terminated.data();
+    io.error = &error;
     return io;
   }
 

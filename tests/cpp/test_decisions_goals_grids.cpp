@@ -10,6 +10,8 @@
 
 #include "check.h"
 #include "core/random.h"
+#include "envs/fault.h"
+#include "envs/foreign.h"
 #include "envs/options.h"
 #include "envs/registry.h"
 
@@ -23,12 +25,9 @@ class Runner {
  public:
   Runner(const fastrl_environment* table, Values values)
       : table_(table), options_(table->id, std::move(values)), params_(nullptr, table->destroy) {
-    char error[256] = "";
-    params_.reset(table->create(&options_, error, sizeof(error)));
-    if (params_ == nullptr) std::fprintf(stderr, "%s\n", error);
-    CHECK(params_ != nullptr);
+    params_.reset(created(*table, options_, "Runner"));
     options_.finish();
-    table->describe(params_.get(), &description_);
+    description_ = described(*table, params_.get(), "Runner");
     state_.resize(table->state_size);
     for (int i = 0; i < description_.num_observations; ++i) {
       add(description_.observations[i], io_.observations, i);
@@ -41,13 +40,14 @@ class Runner {
     io_.rewards = &reward;
     io_.terminated = &terminated;
     io_.success = &success;
+    io_.error = &error_;
     table->seed(&random_, 1, 0);
   }
 
   void reset(std::uint64_t seed) {
     RandomStream level;
     table_->seed_level(&level, seed, 0, 0);
-    table_->reset(params_.get(), &level, nullptr, state_.data());
+    table_->reset(params_.get(), &level, nullptr, state_.data(), &error_);
     table_->observe(params_.get(), state_.data(), 0, 1, 1, &io_);
   }
 
@@ -67,21 +67,23 @@ class Runner {
     step(numbers_.below(static_cast<std::uint32_t>(description_.action.high[0]) + 1));
   }
 
-  bool valid(bool running) { return table_->valid(params_.get(), state_.data(), running) != 0; }
+  bool valid(bool running) {
+    return table_->valid(params_.get(), state_.data(), running, &error_) != 0;
+  }
 
   void look() {
     if (table_->labels != nullptr) {
-      CHECK(table_->labels(params_.get(), state_.data()) >> description_.num_labels == 0);
+      CHECK(table_->labels(params_.get(), state_.data(), &error_) >> description_.num_labels == 0);
     }
     if (table_->cells != nullptr) {
       std::vector<char> cells(
           static_cast<std::size_t>(description_.grid_height * description_.grid_width));
-      table_->cells(params_.get(), state_.data(), cells.data());
+      table_->cells(params_.get(), state_.data(), cells.data(), &error_);
       CHECK(std::count(cells.begin(), cells.end(), '\0') == 0);
     }
     if (table_->solve != nullptr) {
       fastrl_solution solution;
-      table_->solve(params_.get(), state_.data(), &solution);
+      table_->solve(params_.get(), state_.data(), &solution, &error_);
       CHECK((solution.distance > 0) == (solution.first_action >= 0));
       CHECK(solution.first_action <= description_.action.high[0]);
     }
@@ -89,14 +91,14 @@ class Runner {
 
   // The cells of a level, or what is wrong with it.
   std::string parsed(const char* text) {
-    char error[256] = "";
-    if (table_->parse_level(params_.get(), text, state_.data(), error, sizeof(error)) != 0) {
-      return error;
-    }
+    CallError error;
+    table_->parse_level(params_.get(), text, state_.data(), &error);
+    if (error.failed()) return text_of(error);
     CHECK(valid(true));
     std::string cells(static_cast<std::size_t>(description_.grid_height * description_.grid_width),
                       ' ');
-    if (table_->cells != nullptr) table_->cells(params_.get(), state_.data(), cells.data());
+    if (table_->cells != nullptr)
+      table_->cells(params_.get(), state_.data(), cells.data(), &error_);
     return cells;
   }
 
@@ -108,6 +110,7 @@ class Runner {
   std::uint8_t success = 0;
 
  private:
+  CallError error_;  // none of these fails
   static std::size_t bytes_of(const fastrl_field& field) {
     constexpr std::array kSizes = {1, 1, 1, 4, 8, 4, 8};
     auto size = static_cast<std::size_t>(kSizes[static_cast<std::size_t>(field.dtype)]);

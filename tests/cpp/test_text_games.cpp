@@ -11,6 +11,8 @@
 #include "check.h"
 #include "core/random.h"
 #include "envs/environment_table.h"
+#include "envs/fault.h"
+#include "envs/foreign.h"
 #include "envs/options.h"
 #include "envs/registry.h"
 #include "envs/text.h"
@@ -29,9 +31,8 @@ class Game {
     }
     if (table_ == nullptr) throw std::invalid_argument(id);
     GivenOptions options(id, given);
-    char error[200] = "";
-    params_ = {table_->create(&options, error, sizeof(error)), table_->destroy};
-    table_->describe(params_.get(), &description_);
+    params_ = {created(*table_, options, "Game"), table_->destroy};
+    description_ = described(*table_, params_.get(), "Game");
     state_.resize(table_->state_size);
     random_.resize(table_->random_size);
   }
@@ -44,14 +45,14 @@ class Game {
     table_->seed(random_.data(), seed, 0);
     std::vector<char> level(random_.size());
     table_->seed_level(level.data(), seed, 0, 0);
-    table_->reset(params_.get(), level.data(), nullptr, state_.data());
+    table_->reset(params_.get(), level.data(), nullptr, state_.data(), &error_);
   }
 
   // "" or what is wrong with the level.
   std::string draw(const char* text) {
-    char error[200] = "";
-    table_->parse_level(params_.get(), text, state_.data(), error, sizeof(error));
-    return error;
+    CallError error;
+    table_->parse_level(params_.get(), text, state_.data(), &error);
+    return error.failed() ? text_of(error) : "";
   }
 
   bool terminated = false;
@@ -74,6 +75,7 @@ class Game {
     io.rewards = &reward;
     io.terminated = &ended;
     io.success = &success;
+    io.error = &error_;
     table_->step(params_.get(), state_.data(), random_.data(), 0, 1, &io);
     terminated = ended != 0;
     CHECK(length >= 0 && static_cast<std::size_t>(length) <= width);
@@ -81,20 +83,20 @@ class Game {
   void play(std::int64_t action) { step(&action); }
   void say(const std::string& text) {
     std::vector<char> row(512);
-    CHECK(table_->parse_action(params_.get(), text.data(), text.size(), row.data()) == 1);
+    CHECK(table_->parse_action(params_.get(), text.data(), text.size(), row.data(), &error_) == 1);
     step(row.data());
   }
 
   std::string text() const {
     std::vector<std::int32_t> tokens(static_cast<std::size_t>(description_.render_tokens));
-    const auto size = table_->render(params_.get(), state_.data(), 0, tokens.data());
+    const auto size = table_->render(params_.get(), state_.data(), 0, tokens.data(), &error_);
     return detokenize(std::span(tokens).first(static_cast<std::size_t>(size)));
   }
 
   std::string cells() const {
     const int width = description_.grid_width;
     std::string drawn(static_cast<std::size_t>(description_.grid_height * width), '\0');
-    table_->cells(params_.get(), state_.data(), drawn.data());
+    table_->cells(params_.get(), state_.data(), drawn.data(), &error_);
     std::string rows;
     for (int row = 0; row < description_.grid_height; ++row) {
       const auto begin = static_cast<std::size_t>(row) * static_cast<std::size_t>(width);
@@ -105,7 +107,7 @@ class Game {
   }
 
   std::string labels() const {
-    const std::uint64_t bits = table_->labels(params_.get(), state_.data());
+    const std::uint64_t bits = table_->labels(params_.get(), state_.data(), &error_);
     std::string names;
     for (int i = 0; i < description_.num_labels; ++i) {
       if ((bits >> i & 1) == 0) continue;
@@ -117,15 +119,16 @@ class Game {
 
   std::int32_t distance() const {
     fastrl_solution solution{};
-    table_->solve(params_.get(), state_.data(), &solution);
+    table_->solve(params_.get(), state_.data(), &solution, &error_);
     return solution.distance;
   }
 
   bool valid(const std::vector<char>& state, bool running) const {
-    return table_->valid(params_.get(), state.data(), running ? 1 : 0) != 0;
+    return table_->valid(params_.get(), state.data(), running ? 1 : 0, &error_) != 0;
   }
 
  private:
+  mutable CallError error_;  // none of these fails
   const char* name(int i) const { return description_.labels[i]; }
 
   const fastrl_environment* table_ = nullptr;

@@ -67,6 +67,10 @@ def compile(
     ``~/.cache/fastrl`` under a name made of the compiler's version, the flags and the contents of
     the source and all it includes, but for the system's headers. Processes may compile at once.
 
+    What its functions throw becomes a RuntimeError that names the environment, the function and
+    the reason. In `step`, `unroll`, `recv` and `reset` all other environments of the batch make
+    their step first; the one that threw must be reset (or rewound) before its next.
+
     Args:
         source: A header or a C++ file.
         compiler: A command; ``$CXX`` if None, else the first of c++, g++ and clang++. It compiles
