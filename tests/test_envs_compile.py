@@ -163,6 +163,35 @@ def test_installed_headers_are_complete(tmp_path):
     assert compile(source, flags=warnings).id == "Counter-v0"
 
 
+def test_padding_of_a_state_changes_no_hash_and_no_snapshot(tmp_path):
+    """Here padding bytes are drawn at random, where a compiler leaves what lay there before."""
+    text = SMALL.replace("{ std::int64_t n; }", "{ float x; std::int8_t flag; double n; }")
+    text = text.replace("*rows.at<std::int64_t>(0) = s.n", "*rows.at<std::int64_t>(0) = int(s.n)")
+    text = text.replace(
+        "fastrl::RandomStream&) {\n    return {7};",
+        "fastrl::RandomStream& level) {\n    return noisy(level, 7);",
+    )
+    text = text.replace(
+        "fastrl::RandomStream&, int action) {\n    s.n += action;",
+        "fastrl::RandomStream& random, int action) {\n    s = noisy(random, s.n + action);",
+    )
+    noisy = """static State noisy(fastrl::RandomStream& random, double n) {
+    State s;
+    std::memset(&s, static_cast<int>(random.below(256)), sizeof(s));
+    s.x = 1;
+    s.flag = 2;
+    s.n = n;
+    return s;
+  }
+  static Params parse"""
+    text = text.replace("static Params parse", noisy, 1).replace("#pragma once", "#include <cstring>")
+    env = make_vec(compile(write(tmp_path / "padded.hpp", text), flags=FAST_TO_COMPILE), 32)
+    env.reset(seed=0)
+    assert len(set(env.state_hash().tolist())) == 1
+    env.step(np.ones(32, np.int64))
+    assert len(set(env.state_hash().tolist())) == 1
+
+
 def test_options_of_a_compiled_environment_are_checked():
     compiled = compile(HEADER)
     message = r"make_vec: `insulation` must be .*, got 1.5"

@@ -2,6 +2,8 @@
 // inlined. What its functions throw ends here and goes on as a fastrl_error.
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstdio>
 #include <exception>
 #include <stdexcept>
@@ -51,6 +53,40 @@ void guarded(fastrl_error* error, const char* function, Call&& call) {
   } catch (...) {
     report(error, function);
   }
+}
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_clear_padding)
+#define FASTRL_CLEARS_PADDING
+#endif
+#endif
+
+#ifndef FASTRL_CLEARS_PADDING
+// Whether every byte of a T{} has a value: reading one of padding is no constant expression.
+template <typename T>
+constexpr bool reads_all_bytes() {
+  unsigned sum = 0;
+  for (const unsigned char byte : std::bit_cast<std::array<unsigned char, sizeof(T)>>(T{})) {
+    sum += byte;
+  }
+  return sum + 1 != 0;
+}
+template <typename T>
+concept Unpadded = std::has_unique_object_representations_v<T> || requires {
+  typename std::bool_constant<(static_cast<void>(reads_all_bytes<T>()), true)>;
+};
+#endif
+
+// Equal states are equal bytes: snapshots are compared and hashed as such. Nothing is left to do
+// where a state has no padding.
+template <typename State>
+void clear_padding([[maybe_unused]] State& state) {
+#ifdef FASTRL_CLEARS_PADDING
+  __builtin_clear_padding(&state);
+#else
+  static_assert(Unpadded<State>,
+                "State must have no padding bytes with this compiler: order its fields by size");
+#endif
 }
 
 template <Environment E>
@@ -137,6 +173,7 @@ struct Kernel {
       } else {
         made = E::reset(own, stream);
       }
+      clear_padding(made);
     });
   }
 
@@ -178,6 +215,7 @@ struct Kernel {
         const std::int64_t i = io.ids != nullptr ? io.ids[k] : k;
         function = "step";
         const auto result = E::step(own.own, states[i], randoms[i], action(io, k));
+        clear_padding(states[i]);
         io.rewards[k] = result.reward;
         io.terminated[k] = result.terminated;
         if (io.success != nullptr) io.success[k] = result.success;
@@ -285,7 +323,9 @@ struct Kernel {
     if constexpr (requires { E::parse_level(some_params(), std::string_view()); }) {
       t.parse_level = [](const void* p, const char* text, void* state, fastrl_error* error) {
         try {
-          *static_cast<State*>(state) = E::parse_level(params(p).own, text);
+          auto& made = *static_cast<State*>(state);
+          made = E::parse_level(params(p).own, text);
+          clear_padding(made);
         } catch (const std::invalid_argument& thrown) {
           refuse(error, thrown);
         } catch (...) {
