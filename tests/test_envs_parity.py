@@ -295,3 +295,15 @@ def test_arguments_of_the_check():
     env.metadata = {}
     with pytest.raises(TypeError, match=r"^check_parity: `env` must have an AutoresetMode in its"):
         check_parity(env, "Taxi-v4")
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_gymnasiums_own_passes_where_its_options_are_allowed_to_change(mode):
+    env = SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * 2, autoreset_mode=mode)
+    with pytest.raises(AssertionError, match=r"has changed reset_mask; allow=\['options_unch"):
+        check_parity(env, "CartPole-v1", steps=120)
+    report = check_parity(env, "CartPole-v1", steps=120, allow=["options_unchanged"])
+    assert report.violations == ("options_unchanged",)
+    assert check_parity(fastrl.make_vec("CartPole-v1", 2), "CartPole-v1", steps=9).violations == ()
+    with pytest.raises(ValueError, match="check_parity: `allow` must be .*, got 'rewards'"):
+        check_parity(env, "CartPole-v1", allow=["rewards"])

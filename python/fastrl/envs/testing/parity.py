@@ -1,6 +1,6 @@
 """A vectorized environment against Gymnasium's own, step by step and bit by bit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ _FUNCTION = "check_parity"
 _STEPS_TO_MASKED_RESET = 97
 _STEPS_TO_RESET = 2003  # beyond the limits of episodes
 _SEEDS = 1000
+_MAY_BE_ALLOWED = ("options_unchanged",)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class ParityReport:
     terminated: int
     truncated: int  # some of them terminated in the same step
     resets: int  # of an environment by a call of reset
+    violations: tuple[str, ...] = ()  # of rules that the caller allowed to be broken
 
 
 def check_parity(
@@ -43,6 +45,7 @@ def check_parity(
     steps: int = 1000,
     seeds: Sequence[int] = (0,),
     actions: Callable[[int, Any, dict[str, Any]], Any] | None = None,
+    allow: Collection[str] = (),
     **gymnasium_kwargs: Any,
 ) -> ParityReport:
     """Checks that an environment returns what Gymnasium's does: the same bits of the same types.
@@ -62,6 +65,8 @@ def check_parity(
         seeds: Each starts `steps` steps by reset(seed=seed): environment i gets seed + i.
         actions: Gets the number of the step and the observations and infos before it, returns a
             batch of actions. None: random ones.
+        allow: "options_unchanged" for environments that change the caller's `options`, as
+            Gymnasium's own SyncVectorEnv and AsyncVectorEnv do; the report says so.
         **gymnasium_kwargs: Go to `gymnasium.make`.
 
     Returns:
@@ -72,6 +77,8 @@ def check_parity(
     """
     arguments = Arguments(_FUNCTION)
     arguments.integer("steps", steps, low=1)
+    for rule in allow:
+        arguments.choice("allow", rule, _MAY_BE_ALLOWED)
     mode = env.metadata.get("autoreset_mode")
     if not isinstance(mode, AutoresetMode):
         raise arguments.error(
@@ -82,7 +89,7 @@ def check_parity(
         [lambda: gymnasium.make(gymnasium_id, **kwargs)] * env.num_envs, autoreset_mode=mode
     )
     try:
-        comparison = _Comparison(env, reference, gymnasium_id, mode)
+        comparison = _Comparison(env, reference, gymnasium_id, mode, frozenset(allow))
         comparison.compare_spaces()
         for seed in seeds:
             comparison.run(arguments.integer("seeds", seed, low=0), steps, actions)
@@ -105,16 +112,25 @@ class _Tap(VectorWrapper[Any, Any, Any, Any, Any]):
 
     rewards: Any = None
 
+    def __init__(self, env: AnyVectorEnv, allow: frozenset[str]) -> None:
+        super().__init__(env)
+        self.allow = allow
+        self.violations: set[str] = set()
+
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         given = options and dict(options)
-        returned = self.env.reset(seed=seed, options=options)
-        if options != given:
-            changed = sorted(set(given or ()) ^ set(options or ())) or sorted(given or ())
+        # The wrappers outside look into the caller's dict, too.
+        passed = dict(options) if options and self.allow else options
+        returned = self.env.reset(seed=seed, options=passed)
+        if passed != given and "options_unchanged" in self.allow:
+            self.violations.add("options_unchanged")
+        elif passed != given:
+            changed = sorted(set(given or ()) ^ set(passed or ())) or sorted(given or ())
             raise AssertionError(
                 f"{_FUNCTION}: reset must leave the caller's options as they are, "
-                f"but has changed {', '.join(changed)}"
+                f"but has changed {', '.join(changed)}; allow=['options_unchanged'] allows it"
             )
         return returned
 
@@ -128,16 +144,27 @@ class _Comparison:
     """Both environments, wrapped, and how far they have come."""
 
     def __init__(
-        self, env: AnyVectorEnv, reference: AnyVectorEnv, gymnasium_id: str, mode: AutoresetMode
+        self,
+        env: AnyVectorEnv,
+        reference: AnyVectorEnv,
+        gymnasium_id: str,
+        mode: AutoresetMode,
+        allow: frozenset[str],
     ) -> None:
         self.env, self.reference = env, reference
         self.id, self.mode = gymnasium_id, mode
-        self.taps = _Tap(reference), _Tap(env)
+        self.taps = _Tap(reference, frozenset()), _Tap(env, allow)
         self.counts = dict.fromkeys(("steps", "episodes", "terminated", "truncated", "resets"), 0)
         self.place = ""
 
     def report(self) -> ParityReport:
-        return ParityReport(self.id, self.mode.name.lower(), self.env.num_envs, **self.counts)
+        return ParityReport(
+            self.id,
+            self.mode.name.lower(),
+            self.env.num_envs,
+            **self.counts,
+            violations=tuple(sorted(self.taps[1].violations)),
+        )
 
     def run(
         self, seed: int, steps: int, actions: Callable[[int, Any, dict[str, Any]], Any] | None
