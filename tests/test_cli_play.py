@@ -195,3 +195,18 @@ def test_keys_play_in_a_terminal():
     os.write(main, b"q")
     assert process.wait(timeout=30) == 0
     os.close(main)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("Maze-v0", [], "0 up, 1 down, 2 left, 3 right;"),
+        ("Maze-v0", ["--option", "actions=turns"], "0 left, 1 right, 2 forward;"),
+        ("DarkRoom-v0", [], "0 up, 1 down, 2 left, 3 right, 4 stay;"),
+        ("DarkKeyToDoor-v0", [], "0 up, 1 down, 2 left, 3 right, 4 stay;"),
+    ],
+)
+def test_grids_name_their_actions(name, options, words):
+    result = play(name, *options, lines=[words.split()[1].strip(",")])
+    assert words in result.output
+    assert states(result.output)[-1].startswith("step 1,")

@@ -260,7 +260,7 @@ def test_no_environments_are_sent_nothing():
     # Read as actions of all, this memory would be refused.
     actions = np.full(B, 7)[:0]
     env.send(actions, np.empty(0, np.int64))
-    with pytest.raises(ValueError, match="recv: `batch_size` must be from 1 to 4, got 0"):
+    with pytest.raises(RuntimeError, match="recv: nothing is under way"):
         env.recv()
     env.step(env.action_space.sample())
 
@@ -434,3 +434,57 @@ def test_actions_at_odd_addresses():
         env.step_into(askew, observations=observations, rewards=np.zeros(B), **flags)
         assert np.array_equal(observations, twin.step(actions)[0])
         assert np.array_equal(env.step(askew)[0], twin.step(actions)[0])
+
+
+def test_recv_without_send_says_so():
+    env = fastrl.make_vec("CartPole-v1", 3)
+    env.reset(seed=0)
+    for arguments in ({}, {"batch_size": 2}, {"timeout": 0.1}):
+        with pytest.raises(RuntimeError, match="^recv: nothing is under way; call send first$"):
+            env.recv(**arguments)
+    env.send([0, 1, 0])
+    assert len(env.recv().ids) == 3
+    with pytest.raises(RuntimeError, match="recv: nothing is under way"):
+        env.recv()
+
+
+def test_a_closed_environment_says_so():
+    env = fastrl.make_vec("CartPole-v1", 2, history=2)
+    env.reset(seed=0)
+    saved = env.snapshot()
+    env.close()
+    env.close()
+    calls = {
+        "reset": env.reset,
+        "step": lambda: env.step(np.array([0, 1])),
+        "send": lambda: env.send([0, 1]),
+        "recv": env.recv,
+        "snapshot": env.snapshot,
+        "restore": lambda: env.restore(saved),
+        "unroll": lambda: env.unroll(steps=2, seed=0),
+        "observe": env.observe,
+        "state_hash": env.state_hash,
+        "rewind": lambda: env.rewind(1),
+    }
+    for name, call in calls.items():
+        with pytest.raises(RuntimeError, match=f"^{name}: this environment is closed$"):
+            call()
+
+
+def test_actions_that_require_a_gradient_are_taken():
+    torch = pytest.importorskip("torch")
+    env, other = fastrl.make_vec("Pendulum-v1", 2), fastrl.make_vec("Pendulum-v1", 2)
+    env.reset(seed=0)
+    other.reset(seed=0)
+    actions = torch.tensor([[0.5], [-1.0]], requires_grad=True)
+    plain = actions.detach().numpy()
+    for call in (
+        lambda env, actions: env.step(actions)[0],
+        lambda env, actions: (env.send(actions), env.recv().observations)[1],
+        lambda env, actions: env.unroll(actions[None]).observations,
+        lambda env, actions: env.step(actions, active=np.array([True, False]))[0],
+    ):
+        assert np.array_equal(call(env, actions), call(other, plain))
+    meta = actions.to("meta")
+    with pytest.raises(ValueError, match="step: `actions` must be on the CPU, got meta"):
+        env.step(meta)

@@ -69,6 +69,7 @@ nb::object Environment::step_some(std::uintptr_t actions, std::uintptr_t active,
 void Environment::send(std::uintptr_t ids, std::int64_t n, std::uintptr_t actions,
                        const nb::callable& rows) {
   const Exclusive exclusive(*this, "send");
+  check_open("send");
   check_process("send");
   if (!asynchronous_) {
     rows_ = rows();
@@ -79,6 +80,7 @@ void Environment::send(std::uintptr_t ids, std::int64_t n, std::uintptr_t action
 
 bool Environment::receive(std::int64_t n, double timeout, OutputSet& set, std::uintptr_t ids) {
   const Exclusive exclusive(*this, "recv");
+  check_open("recv");
   check_process("recv");
   if (!asynchronous_) throw std::runtime_error("recv: nothing has been sent");
   const nb::gil_scoped_release released;
@@ -87,13 +89,19 @@ bool Environment::receive(std::int64_t n, double timeout, OutputSet& set, std::u
 
 void Environment::set_levels(const Snapshot* levels, const std::vector<double>& weights) {
   alone("set_levels", [&](VectorEnv& engine) { engine.set_levels(levels, weights); });
-  close();
+  end_asynchronous();
 }
 
 void Environment::close() {
   const Exclusive exclusive(*this, "close");
   const nb::gil_scoped_release released;
+  // In a forked child this drops what is the parent's; the environment can be reset then.
+  closed_ = !asynchronous_ || asynchronous_->is_of_this_process();
   end_asynchronous();
+}
+
+void Environment::check_open(const char* function) const {
+  if (closed_) throw std::runtime_error(concat(function, ": this environment is closed"));
 }
 
 // In a forked child the parent's thread is missing: results that it had under way never come.

@@ -93,6 +93,7 @@ class Environment {
     std::optional<nb::gil_scoped_release> release_;
   };
 
+  void check_open(const char* function) const;
   void check_process(const char* function);
   void end_asynchronous();
   bool was_reset_first(const Outputs& outputs) const;
@@ -100,6 +101,7 @@ class Environment {
   template <typename Call>
   std::invoke_result_t<Call> alone_with_gil(const char* function, Call&& call) {
     const Exclusive exclusive(*this, function);
+    check_open(function);
     if (asynchronous_ && asynchronous_->num_outstanding() > 0) {
       throw std::runtime_error(
           concat(function, ": ", asynchronous_->num_outstanding(),
@@ -113,6 +115,7 @@ class Environment {
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   std::int64_t num_ended_ = 0;
   bool begins_with_reset_ = false;
+  bool closed_ = false;
   nb::object rows_;
   std::unique_ptr<Asynchronous> asynchronous_;  // ends before what it uses
 };

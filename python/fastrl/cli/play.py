@@ -19,19 +19,24 @@ from fastrl.envs import Environment, compile, load
 from fastrl.envs.snapshot import Snapshot
 from fastrl.envs.text_vector import TextVectorEnv
 
-# What Gymnasium's documentation calls the actions of environments without texts.
+# What the documentation calls the actions of environments without texts.
 _ACTION_NAMES: Final[dict[str, tuple[str, ...]]] = {
     "Acrobot-v1": ("minus", "none", "plus"),
     "Blackjack-v1": ("stick", "hit"),
     "CartPole-v1": ("left", "right"),
     "CliffWalking-v1": ("up", "right", "down", "left"),
     "CliffWalkingSlippery-v1": ("up", "right", "down", "left"),
+    "DarkKeyToDoor-v0": ("up", "down", "left", "right", "stay"),
+    "DarkRoom-v0": ("up", "down", "left", "right", "stay"),
     "FrozenLake-v1": ("left", "down", "right", "up"),
     "FrozenLake8x8-v1": ("left", "down", "right", "up"),
+    "Maze-v0": ("up", "down", "left", "right"),
     "MountainCar-v0": ("left", "none", "right"),
     "Taxi-v3": ("down", "up", "right", "left", "pickup", "dropoff"),
     "Taxi-v4": ("down", "up", "right", "left", "pickup", "dropoff"),
 }
+# Of environments whose options decide what an action is.
+_OTHER_ACTION_NAMES: Final[dict[str, tuple[str, ...]]] = {"Maze-v0": ("left", "right", "forward")}
 _ARROWS: Final = {b"\x1b[A": "up", b"\x1b[B": "down", b"\x1b[C": "right", b"\x1b[D": "left"}
 _COMMANDS: Final = "u undo, r reset, q quit"
 
@@ -189,7 +194,11 @@ def _make(source: str, options: dict[str, Any]) -> tuple[Environment, str]:
 def _action_words(env: Environment, name: str) -> tuple[str, ...]:
     if isinstance(env.batch, TextVectorEnv):
         return tuple(word.lower() for word in env.batch.action_names)
-    return _ACTION_NAMES.get(name, ())
+    space = env.action_space
+    for names in (_ACTION_NAMES.get(name, ()), _OTHER_ACTION_NAMES.get(name, ())):
+        if isinstance(space, gymnasium.spaces.Discrete) and len(names) == space.n:
+            return names
+    return ()
 
 
 def _is_digits_of(space: Any, word: str) -> bool:

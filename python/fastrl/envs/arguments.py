@@ -105,6 +105,15 @@ def check_choice(
     return np.ascontiguousarray(np.broadcast_to(chosen.astype(np.int64), (num_envs,)))
 
 
+def as_numpy(arguments: Arguments, name: str, values: Any) -> npt.NDArray[Any]:
+    """What NumPy makes of it; a tensor without its gradient."""
+    if is_torch(values):
+        if values.device.type != "cpu":
+            raise arguments.error(name, "be on the CPU", values.device)
+        values = values.detach()
+    return np.asarray(values)
+
+
 def check_actions(
     arguments: Arguments,
     actions: Any,
@@ -123,7 +132,7 @@ def check_actions(
     """
     field = description.action
     dtype = dtype_of(field)
-    given = np.asarray(actions)
+    given = as_numpy(arguments, "actions", actions)
     kinds, numbers = ("iu", "integers") if dtype.kind in "iub" else ("f", "floating-point numbers")
     if given.dtype.kind not in kinds:
         raise arguments.error("actions", f"hold {numbers}", given.dtype, kind=TypeError)
@@ -176,7 +185,7 @@ def check_outputs(
     checked = []
     for name, array, shape, dtype in wanted:
         if is_torch(array):
-            array = array.numpy()
+            array = as_numpy(arguments, name, array)
         if not isinstance(array, np.ndarray):
             raise arguments.error(
                 name, "be a NumPy array or a tensor", type(array).__name__, kind=TypeError

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments, address
-from fastrl.envs.arguments import check_actions
+from fastrl.envs.arguments import as_numpy, check_actions
 from fastrl.envs.outputs import addresses, allocate, flat, info_entries, structured
 from fastrl.envs.spaces import dtype_of
 
@@ -85,7 +85,7 @@ def unroll(env: "VectorEnv", actions: Any, steps: int | None, seed: int | None) 
             (drawn, env.num_envs, *description.action.shape), dtype_of(description.action)
         )
     else:
-        given = np.asarray(actions)
+        given = as_numpy(arguments, "actions", actions)
         drawn, number = (len(given) if given.ndim else 0), 0
         rows = check_actions(arguments, given, description, (drawn, env.num_envs))
     arrays = allocate(description, (drawn, env.num_envs), final=env._same_step)
@@ -118,7 +118,9 @@ def collect(env: "VectorEnv", policy: Callable[[Any], Any], steps: int) -> Rollo
         said = policy(observations)
         chosen, extras = _said(arguments, said)
         row = check_actions(arguments, chosen, description, (env.num_envs,))
-        values = {"actions": row} | {name: np.asarray(array) for name, array in extras.items()}
+        values = {"actions": row} | {
+            name: as_numpy(arguments, name, array) for name, array in extras.items()
+        }
         for name, value in values.items():
             if t == 0:
                 _check_extra(arguments, name, value.shape, env.num_envs)

@@ -286,8 +286,11 @@ class VectorEnv(TimeTravel, Levels, gymnasium.vector.VectorEnv[Any, Any, Any]):
             timeout: Seconds; TimeoutError after that, with nothing lost. None waits.
         """
         arguments = Arguments("recv")
+        outstanding = self._native.num_outstanding
+        if outstanding == 0 and not self.closed:
+            raise RuntimeError("recv: nothing is under way; call send first")
         if batch_size is None:
-            batch_size = self._native.num_outstanding
+            batch_size = max(outstanding, 1)
         n = arguments.integer("batch_size", batch_size, low=1, high=self.num_envs)
         seconds = -1.0 if timeout is None else arguments.number("timeout", timeout, low=0.0)
         if n not in self._rings:
