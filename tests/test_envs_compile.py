@@ -184,7 +184,9 @@ def test_padding_of_a_state_changes_no_hash_and_no_snapshot(tmp_path):
     return s;
   }
   static Params parse"""
-    text = text.replace("static Params parse", noisy, 1).replace("#pragma once", "#include <cstring>")
+    text = text.replace("static Params parse", noisy, 1).replace(
+        "#pragma once", "#include <cstring>"
+    )
     env = make_vec(compile(write(tmp_path / "padded.hpp", text), flags=FAST_TO_COMPILE), 32)
     env.reset(seed=0)
     assert len(set(env.state_hash().tolist())) == 1

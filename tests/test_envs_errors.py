@@ -488,3 +488,12 @@ def test_actions_that_require_a_gradient_are_taken():
     meta = actions.to("meta")
     with pytest.raises(ValueError, match="step: `actions` must be on the CPU, got meta"):
         env.step(meta)
+
+
+@pytest.mark.parametrize("num_envs", [2**40, 2**62])
+def test_more_environments_than_memory_holds(num_envs):
+    message = (
+        rf"make_vec: `num_envs` must leave room in memory, got {num_envs}, which take .* bytes"
+    )
+    with pytest.raises(MemoryError, match=message):
+        fastrl.make_vec("CartPole-v1", num_envs)

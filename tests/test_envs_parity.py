@@ -305,5 +305,5 @@ def test_gymnasiums_own_passes_where_its_options_are_allowed_to_change(mode):
     report = check_parity(env, "CartPole-v1", steps=120, allow=["options_unchanged"])
     assert report.violations == ("options_unchanged",)
     assert check_parity(fastrl.make_vec("CartPole-v1", 2), "CartPole-v1", steps=9).violations == ()
-    with pytest.raises(ValueError, match="check_parity: `allow` must be .*, got 'rewards'"):
+    with pytest.raises(ValueError, match=r"check_parity: `allow` must be .*, got 'rewards'"):
         check_parity(env, "CartPole-v1", allow=["rewards"])

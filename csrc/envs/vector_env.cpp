@@ -19,6 +19,20 @@ constexpr std::int64_t kLaneGrain = 1024;
 constexpr std::int64_t kGrain = 256;
 constexpr std::int64_t kTextGrain = 64;
 
+constexpr double kMaxBytes = 0x1p62;  // sizes of more would not fit into their type
+
+// Becomes MemoryError in Python.
+class OutOfMemory : public std::bad_alloc {
+ public:
+  OutOfMemory(std::int64_t num_envs, double bytes)
+      : message_(concat("make_vec: `num_envs` must leave room in memory, got ", num_envs,
+                        ", which take ", bytes, " bytes")) {}
+  const char* what() const noexcept override { return message_.c_str(); }
+
+ private:
+  std::string message_;
+};
+
 }  // namespace
 
 std::int64_t size_of(std::int32_t dtype) {
@@ -76,7 +90,12 @@ VectorEnv::VectorEnv(const fastrl_environment& table, const char* precision, Vec
         concat("precision=", precision, options_line_.empty() ? "" : ", ", options_line_);
   }
   make_kind();
-  allocate();
+  try {
+    if (bytes_needed() > kMaxBytes) throw std::bad_alloc();
+    allocate();
+  } catch (const std::bad_alloc&) {
+    throw OutOfMemory(num_envs(), bytes_needed());
+  }
   prepare_levels();
 }
 
@@ -108,6 +127,14 @@ void VectorEnv::make_kind() {
                    .slot_size = static_cast<std::uint32_t>(slot_size_),
                    .layout = layout,
                    .options = std::move(line)});
+}
+
+// About, and for environments without what their steps write.
+double VectorEnv::bytes_needed() const {
+  constexpr double kBookkeeping = sizeof(LevelSource) + 64.0;
+  const double once = static_cast<double>(slot_size_) + kBookkeeping;
+  const double history = static_cast<double>(options_.history) * static_cast<double>(slot_size_);
+  return static_cast<double>(num_envs()) * (once + history);
 }
 
 void VectorEnv::allocate() {

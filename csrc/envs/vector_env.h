@@ -198,6 +198,7 @@ class VectorEnv {
   // Construction.
   void describe(GivenOptions& options);
   void make_kind();
+  double bytes_needed() const;
   void allocate();
   void prepare_levels();
   void name_actions();
