@@ -440,7 +440,7 @@ def test_recv_without_send_says_so():
     env = fastrl.make_vec("CartPole-v1", 3)
     env.reset(seed=0)
     for arguments in ({}, {"batch_size": 2}, {"timeout": 0.1}):
-        with pytest.raises(RuntimeError, match="^recv: nothing is under way; call send first$"):
+        with pytest.raises(RuntimeError, match=r"^recv: nothing is under way; call send first$"):
             env.recv(**arguments)
     env.send([0, 1, 0])
     assert len(env.recv().ids) == 3

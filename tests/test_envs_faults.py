@@ -34,7 +34,9 @@ struct Fuse {
   }
   static State reset(const Params&, fastrl::RandomStream& level, const double* options) {
     const std::int64_t n = level.below(100);
-    if (options != nullptr && options[0] <= n) throw std::out_of_range("level of " + std::to_string(n));
+    if (options != nullptr && options[0] <= n) {
+      throw std::out_of_range("level of " + std::to_string(n));
+    }
     return {n, 0};
   }
   static fastrl::StepResult step(const Params&, State& s, fastrl::RandomStream&, int action) {
@@ -190,7 +192,7 @@ def test_step_into_writes_zeros_where_it_failed(fuse):
         "terminated": np.ones(3, np.bool_),
         "truncated": np.ones(3, np.bool_),
     }
-    with pytest.raises(RuntimeError, match="^step_into: environment 1 of"):
+    with pytest.raises(RuntimeError, match=r"^step_into: environment 1 of"):
         env.step_into(actions_with(3, e1=BLIND, e2=END), **into)
     assert into["observations"][1] == 0
     assert (into["observations"][[0, 2]] > 0).all()
@@ -206,7 +208,7 @@ def test_unroll_goes_on_with_the_others(fuse, threads):
     actions = np.full((6, B), WAIT)
     sound.unroll(actions)
     actions[2, 600] = THROW
-    with pytest.raises(RuntimeError, match="^unroll: environment 600 of .* out of fuel$"):
+    with pytest.raises(RuntimeError, match=r"^unroll: environment 600 of .* out of fuel$"):
         env.unroll(actions)
     good = np.delete(np.arange(B), 600)
     assert np.array_equal(env.state_hash(good), sound.state_hash(good))
@@ -251,7 +253,7 @@ def test_under_wrappers_too(fuse, threads, wrapper):
 def test_labels_that_throw_while_costs_are_counted(fuse, threads):
     env = make_vec(fuse, B, costs={"sound": 1.0}, cost_limit=100.0)
     env.reset(seed=0)
-    with pytest.raises(RuntimeError, match="environment 9 of .*: `labels` threw: no label$"):
+    with pytest.raises(RuntimeError, match=r"environment 9 of .*: `labels` threw: no label$"):
         env.step(actions_with(B, e9=MISLABEL))
     with pytest.raises(RuntimeError, match="environment 9 needs a reset"):
         env.step(actions_with(B))
@@ -262,7 +264,7 @@ def test_what_only_reads_changes_nothing(fuse):
     env.reset(seed=0)
     env.step([WAIT, MISLABEL])
     before = env.snapshot().tobytes()
-    with pytest.raises(RuntimeError, match="^render: Fuse-v0 has failed: `cells` threw: no pic"):
+    with pytest.raises(RuntimeError, match=r"^render: Fuse-v0 has failed: `cells` threw: no pic"):
         env.render()
     assert env.snapshot().tobytes() == before
     env.step([WAIT, WAIT])
