@@ -514,7 +514,7 @@ def test_received_results_are_those_of_a_step(mode):
 
 def test_asynchronous_errors():
     env = fastrl.make_vec("CodeLock-v0", 4, autoreset_mode="disabled", length=1)
-    with pytest.raises(RuntimeError, match="recv: nothing has been sent"):
+    with pytest.raises(RuntimeError, match="recv: nothing is under way; call send first"):
         env.recv(1)
     with pytest.raises(RuntimeError, match="send: environment 0 has never been reset"):
         env.send([0] * 4)
@@ -532,10 +532,12 @@ def test_asynchronous_errors():
         env.step([0] * 4)
     with pytest.raises(ValueError, match="recv: `batch_size` must be at most 2, the actions under"):
         env.recv(3)
+    with pytest.raises(ValueError, match="recv: `batch_size` must be from 1 to 4, got 0"):
+        env.recv(0)
     assert env.recv().ids.tolist() == [0, 1]
     with pytest.raises(RuntimeError, match="send: the episode of environment 0 has ended"):
         env.send([0], [0])
-    with pytest.raises(ValueError, match="recv: `batch_size` must be from 1 to 4, got 0"):
+    with pytest.raises(RuntimeError, match="recv: nothing is under way; call send first"):
         env.recv()
     env.close()
     env.close()

@@ -230,6 +230,8 @@ void VectorEnv::rewind(const Selection& ids, std::int64_t steps, RngMode rng) {
       for (auto i = first; i < last; ++i) fork(i, streams + at(i) * table_.random_size);
     }
   });
+  // A failed environment is back before its failure.
+  if (num_unset_ > 0) num_unset_ = std::ranges::count(phases_, Phase::kUnset);
 }
 
 void VectorEnv::rewindable(std::int32_t* steps) const {
