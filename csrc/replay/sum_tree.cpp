@@ -1,0 +1,295 @@
+#include "replay/sum_tree.h"
+
+#include <algorithm>
+
+#include "core/instruction_set.h"
+#include "replay/sum_tree_kernels.h"
+
+namespace fastrl {
+namespace {
+
+constexpr std::int64_t kBatch = 256;            // queries or differences that travel together
+constexpr std::int64_t kBlockSlots = 16;        // of one cache line of leaves
+constexpr std::int64_t kRegionSlots = 64 * 64;  // of the extremes' upper level
+constexpr std::size_t kNodeBytes = 16 * sizeof(std::uint64_t);
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+constexpr std::size_t lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+const SumTreeKernels& kernels() {
+  static const SumTreeKernels& chosen = sum_tree_kernels(instruction_set());
+  return chosen;
+}
+
+void merge(WeightExtremes& into, const WeightExtremes& other) {
+  into.smallest = std::min(into.smallest - 1, other.smallest - 1) + 1;  // 0 stands for none
+  into.largest = std::max(into.largest, other.largest);
+}
+
+}  // namespace
+
+// Where the parts lie, counted from the start of the memory.
+struct SumTree::Layout {
+  explicit Layout(std::int64_t capacity) {
+    std::array<std::int64_t, kMaxLevels> nodes{};
+    std::int64_t below = ceil_div(capacity, kBlockSlots);
+    do {
+      below = ceil_div(below, 16);
+      nodes[static_cast<std::size_t>(num_levels++)] = below;
+    } while (below > 1);
+    size = lines(sizeof(Header));
+    for (int level = 0; level < num_levels; ++level) {
+      const auto count =
+          static_cast<std::size_t>(nodes[static_cast<std::size_t>(num_levels - 1 - level)]);
+      levels[static_cast<std::size_t>(level)] = take(count * kNodeBytes);
+    }
+    // Whole regions, so that no loop over them has a ragged end.
+    const auto blocks = static_cast<std::size_t>(ceil_div(capacity, 64));
+    leaves = take(blocks * 64 * sizeof(std::uint32_t));
+    stale = take(blocks);
+    block_extremes = take(blocks * sizeof(WeightExtremes));
+    region_extremes = take((blocks + 63) / 64 * sizeof(WeightExtremes));
+  }
+
+  std::size_t take(std::size_t bytes) {
+    const std::size_t at = size;
+    size += lines(bytes);
+    return at;
+  }
+
+  int num_levels = 0;
+  std::size_t size = 0;
+  std::array<std::size_t, kMaxLevels> levels{};
+  std::size_t leaves, stale, block_extremes, region_extremes;
+};
+
+std::size_t SumTree::memory_size(std::int64_t capacity) { return Layout(capacity).size; }
+
+SumTree::SumTree(std::byte* memory, std::int64_t capacity) : capacity_(capacity) {
+  const Layout layout(capacity);
+  num_levels_ = layout.num_levels;
+  header_ = reinterpret_cast<Header*>(memory);
+  for (std::size_t level = 0; level < levels_.size(); ++level) {
+    levels_[level] = reinterpret_cast<std::uint64_t*>(memory + layout.levels[level]);
+  }
+  leaves_ = reinterpret_cast<std::uint32_t*>(memory + layout.leaves);
+  stale_ = reinterpret_cast<std::uint8_t*>(memory + layout.stale);
+  block_extremes_ = reinterpret_cast<WeightExtremes*>(memory + layout.block_extremes);
+  region_extremes_ = reinterpret_cast<WeightExtremes*>(memory + layout.region_extremes);
+}
+
+template <typename Weight>
+void SumTree::set_scattered(std::span<const std::int64_t> slots, Weight weight) {
+  std::array<std::uint32_t, kBatch> children;
+  std::array<std::uint64_t, kBatch> differences;
+  const auto n = static_cast<std::int64_t>(slots.size());
+  for (std::int64_t begin = 0; begin < n; begin += kBatch) {
+    const std::int64_t end = std::min(begin + kBatch, n);
+    for (std::int64_t k = begin; k < end; ++k) {
+      __builtin_prefetch(leaves_ + slots[static_cast<std::size_t>(k)], 1);
+    }
+    std::size_t m = 0;
+    std::uint64_t sum = 0;
+    std::int64_t count = 0;
+    for (std::int64_t k = begin; k < end; ++k) {
+      const std::int64_t slot = slots[static_cast<std::size_t>(k)];
+      const std::uint32_t old = leaves_[slot];
+      const std::uint32_t now = weight(k);
+      leaves_[slot] = now;
+      stale_[slot >> 6] = 1;
+      count += (now != 0 ? 1 : 0) - (old != 0 ? 1 : 0);
+      const std::uint64_t difference = std::uint64_t{now} - old;  // modulo 2^64, as all sums here
+      sum += difference;
+      const auto block = static_cast<std::uint32_t>(slot >> 4);
+      if (m > 0 && children[m - 1] == block) {
+        differences[m - 1] += difference;
+      } else {
+        children[m] = block;
+        differences[m++] = difference;
+      }
+    }
+    header_->total += sum;
+    header_->count += count;
+    for (int level = num_levels_; level-- > 0;) {
+      kernels().add(levels_[static_cast<std::size_t>(level)], static_cast<std::int64_t>(m),
+                    children.data(), differences.data());
+    }
+  }
+  if (n > 0) header_->extremes_are_stale = 1;
+}
+
+void SumTree::set(std::span<const std::int64_t> slots, std::span<const std::uint32_t> weights) {
+  set_scattered(slots, [&](std::int64_t k) { return weights[static_cast<std::size_t>(k)]; });
+}
+
+void SumTree::set(std::span<const std::int64_t> slots, std::uint32_t weight) {
+  set_scattered(slots, [&](std::int64_t) { return weight; });
+}
+
+// Slot i gets weight(i, its old weight); the sums count the old weight as 0 if `from_nothing`.
+template <bool from_nothing, typename Weight>
+void SumTree::rewrite(std::int64_t begin, std::int64_t end, Weight weight) {
+  std::array<std::uint64_t, kRegionSlots / kBlockSlots> differences;
+  while (begin < end) {
+    const std::int64_t stop = std::min(end, (begin / kRegionSlots + 1) * kRegionSlots);
+    const std::int64_t first_block = begin / kBlockSlots;
+    std::size_t m = 0;
+    std::int64_t count = 0;
+    for (std::int64_t slot = begin; slot < stop;) {
+      const std::int64_t block_end = std::min(stop, (slot / kBlockSlots + 1) * kBlockSlots);
+      std::uint64_t difference = 0;
+      for (; slot < block_end; ++slot) {
+        const std::uint32_t old = leaves_[slot];
+        const std::uint32_t now = weight(slot, old);
+        leaves_[slot] = now;
+        const std::uint32_t counted = from_nothing ? 0 : old;
+        count += (now != 0 ? 1 : 0) - (counted != 0 ? 1 : 0);
+        difference += std::uint64_t{now} - counted;
+      }
+      differences[m++] = difference;
+    }
+    for (std::int64_t block = begin >> 6; block <= (stop - 1) >> 6; ++block) stale_[block] = 1;
+    header_->count += count;
+    header_->extremes_are_stale = 1;
+    add_to_neighbors(first_block, std::span(differences.data(), m));
+    begin = stop;
+  }
+}
+
+void SumTree::fill(std::int64_t begin, std::int64_t end, std::uint32_t weight) {
+  rewrite<false>(begin, end, [&](std::int64_t, std::uint32_t) { return weight; });
+}
+
+void SumTree::assign(std::int64_t begin, std::span<const std::uint32_t> weights) {
+  rewrite<false>(begin, begin + static_cast<std::int64_t>(weights.size()),
+                 [&](std::int64_t slot, std::uint32_t) {
+                   return weights[static_cast<std::size_t>(slot - begin)];
+                 });
+}
+
+void SumTree::shift(int bits) {
+  if (bits >= 0) {
+    const int up = std::min(bits, 32);
+    rewrite<false>(0, capacity_, [&](std::int64_t, std::uint32_t old) {
+      return static_cast<std::uint32_t>(
+          std::min(std::uint64_t{old} << up, std::uint64_t{0xFFFFFFFFu}));
+    });
+    return;
+  }
+  const int down = std::min(-bits, 34);
+  const std::uint64_t half = std::uint64_t{1} << (down - 1);
+  rewrite<false>(0, capacity_, [&](std::int64_t, std::uint32_t old) {
+    return static_cast<std::uint32_t>(
+        std::max((old + half) >> down, std::uint64_t{old != 0 ? 1u : 0u}));
+  });
+}
+
+// Carries the differences of neighboring children up to the root, overwriting them.
+void SumTree::add_to_neighbors(std::int64_t first_child, std::span<std::uint64_t> differences) {
+  std::int64_t first = first_child;
+  std::size_t m = differences.size();
+  for (int level = num_levels_; level-- > 0;) {
+    std::size_t out = 0;
+    for (std::size_t k = 0; k < m;) {
+      std::uint64_t* node =
+          levels_[static_cast<std::size_t>(level)] + static_cast<std::size_t>(first >> 4) * 16;
+      std::uint64_t sum = 0;
+      for (auto place = static_cast<std::size_t>(first & 15); place < 16; ++place) {
+        node[place] += sum;
+        if (k < m) {
+          sum += differences[k++];
+          ++first;
+        }
+      }
+      differences[out++] = sum;
+    }
+    first = (first_child >>= 4);
+    m = out;
+  }
+  header_->total += differences[0];
+}
+
+void SumTree::rebuild() {
+  header_->total = 0;
+  header_->count = 0;
+  for (std::int64_t child = ceil_div(capacity_, kBlockSlots), level = num_levels_; level-- > 0;) {
+    child = ceil_div(child, 16);
+    std::fill_n(levels_[static_cast<std::size_t>(level)], child * 16, std::uint64_t{0});
+  }
+  rewrite<true>(0, capacity_, [](std::int64_t, std::uint32_t old) { return old; });
+}
+
+std::uint64_t SumTree::prefix(std::int64_t slot) const {
+  std::uint64_t sum = 0;
+  std::int64_t child = slot >> 4;
+  for (std::int64_t i = child * kBlockSlots; i < slot; ++i) sum += leaves_[i];
+  for (int level = num_levels_; level-- > 0; child >>= 4) {
+    sum += levels_[static_cast<std::size_t>(level)][child];
+  }
+  return sum;
+}
+
+void SumTree::find(std::span<const std::uint64_t> masses, std::int64_t* slots) const {
+  std::array<std::uint64_t, kBatch> rest;
+  std::array<std::uint32_t, kBatch> children;
+  const auto n = static_cast<std::int64_t>(masses.size());
+  for (std::int64_t begin = 0; begin < n; begin += kBatch) {
+    const std::int64_t size = std::min(kBatch, n - begin);
+    std::copy_n(masses.data() + begin, size, rest.data());
+    std::fill_n(children.data(), size, 0u);
+    for (int level = 0; level < num_levels_; ++level) {
+      const bool last = level + 1 == num_levels_;
+      const void* below = leaves_;
+      if (!last) below = levels_[static_cast<std::size_t>(level) + 1];
+      kernels().descend(levels_[static_cast<std::size_t>(level)], size, rest.data(),
+                        children.data(), static_cast<const std::byte*>(below), last ? 6 : 7);
+    }
+    kernels().find_leaves(leaves_, size, rest.data(), children.data(), slots + begin);
+  }
+}
+
+void SumTree::refresh_extremes() {
+  const std::int64_t blocks = ceil_div(capacity_, 64);
+  WeightExtremes all{0, 0};
+  for (std::int64_t region = 0; region * 64 < blocks; ++region) {
+    const std::int64_t end = std::min(region * 64 + 64, blocks);
+    bool changed = false;
+    for (std::int64_t block = region * 64; block < end; ++block) changed |= stale_[block] != 0;
+    if (changed) {
+      WeightExtremes of_region{0, 0};
+      for (std::int64_t block = region * 64; block < end; ++block) {
+        if (stale_[block] != 0) {
+          std::uint32_t smallest_less_one = 0;
+          WeightExtremes& of_block = block_extremes_[block];
+          kernels().extremes(leaves_ + block * 64, 64, &smallest_less_one, &of_block.largest);
+          of_block.smallest = smallest_less_one + 1;
+          stale_[block] = 0;
+        }
+        merge(of_region, block_extremes_[block]);
+      }
+      region_extremes_[region] = of_region;
+    }
+    merge(all, region_extremes_[region]);
+  }
+  header_->extremes = all;
+  header_->extremes_are_stale = 0;
+}
+
+WeightExtremes SumTree::extremes() {
+  if (header_->extremes_are_stale != 0) refresh_extremes();
+  return header_->extremes;
+}
+
+std::int64_t SumTree::first_largest() {
+  const std::uint32_t largest = extremes().largest;
+  if (largest == 0) return -1;
+  std::int64_t region = 0;
+  while (region_extremes_[region].largest != largest) ++region;
+  std::int64_t block = region * 64;
+  while (block_extremes_[block].largest != largest) ++block;
+  std::int64_t slot = block * 64;
+  while (leaves_[slot] != largest) ++slot;
+  return slot;
+}
+
+}  // namespace fastrl
