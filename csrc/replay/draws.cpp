@@ -270,23 +270,4 @@ double draw(const WeightedSlots& from, std::int64_t n, DrawScheme scheme, Random
   return 0.0;
 }
 
-void importance_weights(std::span<const double> probabilities, std::int64_t count, double exponent,
-                        WeightNormalization normalization, double smallest_probability,
-                        float* weights) {
-  // (N P)^−β / max (N P)^−β = (min P / P)^β.
-  double numerator = 1.0;
-  double times = static_cast<double>(count);
-  if (normalization != WeightNormalization::kNone) {
-    numerator = smallest_probability;
-    if (normalization == WeightNormalization::kBatch) {
-      numerator = std::numeric_limits<double>::infinity();
-      for (const double p : probabilities) numerator = std::min(numerator, p);
-    }
-    times = 1.0;
-  }
-  for (std::size_t k = 0; k < probabilities.size(); ++k) {
-    weights[k] = static_cast<float>(power(numerator / (times * probabilities[k]), exponent));
-  }
-}
-
 }  // namespace fastrl

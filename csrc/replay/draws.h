@@ -53,12 +53,4 @@ double draw(const WeightedSlots& from, std::int64_t n, DrawScheme scheme, Random
 // The probability that a draw would have taken a slot of this weight with.
 double draw_probability(std::uint64_t weight, std::uint64_t total, std::int64_t n, double tau);
 
-enum class WeightNormalization { kNone, kBatch, kBuffer };
-
-// (count · P)^−exponent, float32. Divided by their largest (kBatch) or by what a slot of the
-// smallest probability in the buffer would have (kBuffer, which alone reads the last argument).
-void importance_weights(std::span<const double> probabilities, std::int64_t count, double exponent,
-                        WeightNormalization normalization, double smallest_probability,
-                        float* weights);
-
 }  // namespace fastrl

@@ -1,6 +1,7 @@
 #include "replay/sum_tree.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/instruction_set.h"
 #include "replay/sum_tree_kernels.h"
@@ -21,11 +22,6 @@ const SumTreeKernels& kernels() {
   return chosen;
 }
 
-void merge(WeightExtremes& into, const WeightExtremes& other) {
-  into.smallest = std::min(into.smallest - 1, other.smallest - 1) + 1;  // 0 stands for none
-  into.largest = std::max(into.largest, other.largest);
-}
-
 }  // namespace
 
 // Where the parts lie, counted from the start of the memory.
@@ -43,12 +39,11 @@ struct SumTree::Layout {
           static_cast<std::size_t>(nodes[static_cast<std::size_t>(num_levels - 1 - level)]);
       levels[static_cast<std::size_t>(level)] = take(count * kNodeBytes);
     }
-    // Whole regions, so that no loop over them has a ragged end.
-    const auto blocks = static_cast<std::size_t>(ceil_div(capacity, 64));
-    leaves = take(blocks * 64 * sizeof(std::uint32_t));
-    stale = take(blocks);
-    block_extremes = take(blocks * sizeof(WeightExtremes));
-    region_extremes = take((blocks + 63) / 64 * sizeof(WeightExtremes));
+    const auto regions = static_cast<std::size_t>(ceil_div(capacity, kRegionSlots));
+    leaves = take(static_cast<std::size_t>(ceil_div(capacity, 64)) * 64 * sizeof(std::uint32_t));
+    stale = take(regions * 64);
+    blocks = take(2 * regions * 64 * sizeof(std::uint32_t));
+    regions_at = take(2 * regions * sizeof(std::uint32_t));
   }
 
   std::size_t take(std::size_t bytes) {
@@ -60,7 +55,7 @@ struct SumTree::Layout {
   int num_levels = 0;
   std::size_t size = 0;
   std::array<std::size_t, kMaxLevels> levels{};
-  std::size_t leaves, stale, block_extremes, region_extremes;
+  std::size_t leaves, stale, blocks, regions_at;
 };
 
 std::size_t SumTree::memory_size(std::int64_t capacity) { return Layout(capacity).size; }
@@ -74,8 +69,11 @@ SumTree::SumTree(std::byte* memory, std::int64_t capacity) : capacity_(capacity)
   }
   leaves_ = reinterpret_cast<std::uint32_t*>(memory + layout.leaves);
   stale_ = reinterpret_cast<std::uint8_t*>(memory + layout.stale);
-  block_extremes_ = reinterpret_cast<WeightExtremes*>(memory + layout.block_extremes);
-  region_extremes_ = reinterpret_cast<WeightExtremes*>(memory + layout.region_extremes);
+  const std::int64_t regions = ceil_div(capacity, kRegionSlots);
+  auto* of_blocks = reinterpret_cast<std::uint32_t*>(memory + layout.blocks);
+  auto* of_regions = reinterpret_cast<std::uint32_t*>(memory + layout.regions_at);
+  blocks_ = {of_blocks, of_blocks + regions * 64};
+  regions_ = {of_regions, of_regions + regions};
 }
 
 template <typename Weight>
@@ -89,7 +87,6 @@ void SumTree::set_scattered(std::span<const std::int64_t> slots, Weight weight) 
       __builtin_prefetch(leaves_ + slots[static_cast<std::size_t>(k)], 1);
     }
     std::size_t m = 0;
-    std::uint64_t sum = 0;
     std::int64_t count = 0;
     for (std::int64_t k = begin; k < end; ++k) {
       const std::int64_t slot = slots[static_cast<std::size_t>(k)];
@@ -99,7 +96,6 @@ void SumTree::set_scattered(std::span<const std::int64_t> slots, Weight weight) 
       stale_[slot >> 6] = 1;
       count += (now != 0 ? 1 : 0) - (old != 0 ? 1 : 0);
       const std::uint64_t difference = std::uint64_t{now} - old;  // modulo 2^64, as all sums here
-      sum += difference;
       const auto block = static_cast<std::uint32_t>(slot >> 4);
       if (m > 0 && children[m - 1] == block) {
         differences[m - 1] += difference;
@@ -108,12 +104,8 @@ void SumTree::set_scattered(std::span<const std::int64_t> slots, Weight weight) 
         differences[m++] = difference;
       }
     }
-    header_->total += sum;
     header_->count += count;
-    for (int level = num_levels_; level-- > 0;) {
-      kernels().add(levels_[static_cast<std::size_t>(level)], static_cast<std::int64_t>(m),
-                    children.data(), differences.data());
-    }
+    add_to_scattered(std::span(children.data(), m), std::span(differences.data(), m));
   }
   if (n > 0) header_->extremes_are_stale = 1;
 }
@@ -151,7 +143,7 @@ void SumTree::rewrite(std::int64_t begin, std::int64_t end, Weight weight) {
     for (std::int64_t block = begin >> 6; block <= (stop - 1) >> 6; ++block) stale_[block] = 1;
     header_->count += count;
     header_->extremes_are_stale = 1;
-    add_to_neighbors(first_block, std::span(differences.data(), m));
+    add_to_neighbors(num_levels_ - 1, first_block, std::span(differences.data(), m));
     begin = stop;
   }
 }
@@ -184,11 +176,35 @@ void SumTree::shift(int bits) {
   });
 }
 
-// Carries the differences of neighboring children up to the root, overwriting them.
-void SumTree::add_to_neighbors(std::int64_t first_child, std::span<std::uint64_t> differences) {
+// Carries the differences of blocks up to the root and into the total, overwriting the blocks.
+void SumTree::add_to_scattered(std::span<std::uint32_t> children,
+                               std::span<const std::uint64_t> differences) {
+  // Near the root many differences meet in one node, each waiting for the one before: there they
+  // are added up by child first.
+  const int top = std::min(num_levels_ - 1, 1);
+  const int dense = children.size() >= 64 ? top : -1;
+  const auto n = static_cast<std::int64_t>(children.size());
+  for (int level = num_levels_ - 1; level > dense; --level) {
+    kernels().add(levels_[static_cast<std::size_t>(level)], n, children.data(), differences.data());
+  }
+  if (dense < 0) {
+    header_->total = std::accumulate(differences.begin(), differences.end(), header_->total);
+    return;
+  }
+  std::array<std::uint64_t, 256> sums{};
+  for (std::size_t k = 0; k < children.size(); ++k) sums[children[k]] += differences[k];
+  const std::int64_t last_block = (capacity_ - 1) / kBlockSlots;
+  const std::int64_t last = last_block >> (4 * (num_levels_ - 1 - top));
+  add_to_neighbors(top, 0, std::span(sums.data(), static_cast<std::size_t>(last + 1)));
+}
+
+// Carries the differences of neighboring children of a level's nodes up to the root and into the
+// total, overwriting them.
+void SumTree::add_to_neighbors(int lowest, std::int64_t first_child,
+                               std::span<std::uint64_t> differences) {
   std::int64_t first = first_child;
   std::size_t m = differences.size();
-  for (int level = num_levels_; level-- > 0;) {
+  for (int level = lowest; level >= 0; --level) {
     std::size_t out = 0;
     for (std::size_t k = 0; k < m;) {
       std::uint64_t* node =
@@ -249,29 +265,30 @@ void SumTree::find(std::span<const std::uint64_t> masses, std::int64_t* slots) c
 }
 
 void SumTree::refresh_extremes() {
-  const std::int64_t blocks = ceil_div(capacity_, 64);
-  WeightExtremes all{0, 0};
-  for (std::int64_t region = 0; region * 64 < blocks; ++region) {
-    const std::int64_t end = std::min(region * 64 + 64, blocks);
-    bool changed = false;
-    for (std::int64_t block = region * 64; block < end; ++block) changed |= stale_[block] != 0;
-    if (changed) {
-      WeightExtremes of_region{0, 0};
-      for (std::int64_t block = region * 64; block < end; ++block) {
-        if (stale_[block] != 0) {
-          std::uint32_t smallest_less_one = 0;
-          WeightExtremes& of_block = block_extremes_[block];
-          kernels().extremes(leaves_ + block * 64, 64, &smallest_less_one, &of_block.largest);
-          of_block.smallest = smallest_less_one + 1;
-          stale_[block] = 0;
-        }
-        merge(of_region, block_extremes_[block]);
-      }
-      region_extremes_[region] = of_region;
+  const auto of = [](const std::uint32_t* weights) {
+    WeightExtremes found{};
+    kernels().extremes(weights, 64, &found.smallest, &found.largest);
+    return found;
+  };
+  const std::int64_t regions = ceil_div(capacity_, kRegionSlots);
+  for (std::int64_t region = 0; region < regions; ++region) {
+    std::uint8_t* stale = stale_ + region * 64;
+    if (std::all_of(stale, stale + 64, [](std::uint8_t is_stale) { return is_stale == 0; }))
+      continue;
+    for (std::int64_t k = 0; k < 64; ++k) {
+      if (stale[k] == 0) continue;
+      const std::int64_t block = region * 64 + k;
+      const WeightExtremes found = of(leaves_ + block * 64);
+      blocks_.smallest[block] = found.smallest;
+      blocks_.largest[block] = found.largest;
     }
-    merge(all, region_extremes_[region]);
+    std::fill_n(stale, 64, std::uint8_t{0});
+    regions_.smallest[region] = of(blocks_.smallest + region * 64).smallest;
+    regions_.largest[region] = of(blocks_.largest + region * 64).largest;
   }
-  header_->extremes = all;
+  std::uint32_t unused = 0;
+  kernels().extremes(regions_.smallest, regions, &header_->extremes.smallest, &unused);
+  kernels().extremes(regions_.largest, regions, &unused, &header_->extremes.largest);
   header_->extremes_are_stale = 0;
 }
 
@@ -284,9 +301,9 @@ std::int64_t SumTree::first_largest() {
   const std::uint32_t largest = extremes().largest;
   if (largest == 0) return -1;
   std::int64_t region = 0;
-  while (region_extremes_[region].largest != largest) ++region;
+  while (regions_.largest[region] != largest) ++region;
   std::int64_t block = region * 64;
-  while (block_extremes_[block].largest != largest) ++block;
+  while (blocks_.largest[block] != largest) ++block;
   std::int64_t slot = block * 64;
   while (leaves_[slot] != largest) ++slot;
   return slot;

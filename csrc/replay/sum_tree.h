@@ -81,7 +81,9 @@ class SumTree {
   void set_scattered(std::span<const std::int64_t> slots, Weight weight);
   template <bool from_nothing, typename Weight>
   void rewrite(std::int64_t begin, std::int64_t end, Weight weight);
-  void add_to_neighbors(std::int64_t first_block, std::span<std::uint64_t> differences);
+  void add_to_scattered(std::span<std::uint32_t> blocks,
+                        std::span<const std::uint64_t> differences);
+  void add_to_neighbors(int lowest, std::int64_t first_child, std::span<std::uint64_t> differences);
   void refresh_extremes();
 
   std::int64_t capacity_;
@@ -89,9 +91,13 @@ class SumTree {
   Header* header_;
   std::array<std::uint64_t*, kMaxLevels> levels_{};  // [0] is the root
   std::uint32_t* leaves_;
-  std::uint8_t* stale_;              // a byte per block of 64 slots: written since last refreshed
-  WeightExtremes* block_extremes_;   // of 64 slots each
-  WeightExtremes* region_extremes_;  // of 64 blocks each
+  std::uint8_t* stale_;  // a byte per block of 64 slots: written since last refreshed
+  struct Extremes {
+    std::uint32_t* smallest;
+    std::uint32_t* largest;
+  };
+  Extremes blocks_;   // of 64 slots each
+  Extremes regions_;  // of 64 blocks each
 };
 
 }  // namespace fastrl

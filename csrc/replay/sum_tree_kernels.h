@@ -21,8 +21,8 @@ struct SumTreeKernels {
   // node, the child of the level above.
   void (*add)(std::uint64_t* level, std::int64_t n, std::uint32_t* children,
               const std::uint64_t* differences);
-  // The smallest of weights − 1 modulo 2^32, and the largest weight.
-  void (*extremes)(const std::uint32_t* weights, std::int64_t n, std::uint32_t* smallest_less_one,
+  // The smallest non-zero weight, 0 where there is none, and the largest.
+  void (*extremes)(const std::uint32_t* weights, std::int64_t n, std::uint32_t* smallest,
                    std::uint32_t* largest);
 };
 
