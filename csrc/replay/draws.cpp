@@ -6,9 +6,11 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
+#include "core/check.h"
 #include "core/instruction_set.h"
 #include "replay/power.h"
 
@@ -261,13 +263,24 @@ double draw_probability(std::uint64_t weight, std::uint64_t total, std::int64_t 
   return one_minus_exponential(w * tau) / static_cast<double>(n);
 }
 
-double draw(const WeightedSlots& from, std::int64_t n, DrawScheme scheme, RandomStream& random,
-            std::int64_t* slots, double* probabilities) {
-  if (scheme == DrawScheme::kWithoutReplacement) {
-    return draw_without_replacement(from, n, random, slots, probabilities);
+double draw(const char* function, const WeightedSlots& from, std::int64_t n, DrawScheme scheme,
+            RandomStream& random, std::int64_t* slots, double* probabilities) {
+  if (n < 1) fail_value(function, "n", "be at least 1", concat(n));
+  if (from.count() == 0) {
+    throw std::invalid_argument(
+        concat(function, ": nothing can be drawn: no item has a priority above 0"));
   }
-  draw_with_replacement(from, n, scheme, random, slots, probabilities);
-  return 0.0;
+  if (scheme != DrawScheme::kWithoutReplacement) {
+    draw_with_replacement(from, n, scheme, random, slots, probabilities);
+    return 0.0;
+  }
+  if (n > from.count()) {
+    fail_value(
+        function, "n",
+        concat("be at most the number of drawable items without replacement, ", from.count()),
+        concat(n));
+  }
+  return draw_without_replacement(from, n, random, slots, probabilities);
 }
 
 }  // namespace fastrl

@@ -45,10 +45,11 @@ class WeightedSlots {
   ~WeightedSlots() = default;
 };
 
-// Draws n ≥ 1 slots and says with which probability each draw took its slot. Returns the τ of draws
-// without replacement (infinite where all slots were taken), 0 for other schemes.
-double draw(const WeightedSlots& from, std::int64_t n, DrawScheme scheme, RandomStream& random,
-            std::int64_t* slots, double* probabilities);
+// Draws n slots and says with which probability each draw took its slot. Returns the τ of draws
+// without replacement (infinite where all slots were taken), 0 for other schemes. Fails as
+// `function` where n < 1, where nothing can be drawn, or fewer than n without replacement.
+double draw(const char* function, const WeightedSlots& from, std::int64_t n, DrawScheme scheme,
+            RandomStream& random, std::int64_t* slots, double* probabilities);
 
 // The probability that a draw would have taken a slot of this weight with.
 double draw_probability(std::uint64_t weight, std::uint64_t total, std::int64_t n, double tau);

@@ -98,10 +98,7 @@ PriorityIndex::NewItem PriorityIndex::new_item(const char* function, NewPriority
                                                double value) {
   double priority = header_->largest_ever;
   if (rule == NewPriority::kValue) {
-    if (!(value >= 0.0) || std::isinf(value)) {
-      fail_value(function, "new_priority", "be finite and at least 0", concat(value));
-    }
-    priority = value;
+    priority = checked_new_priority(function, value);
   } else if (rule == NewPriority::kMaxInBuffer && count() > 0) {
     if (!keeps_priorities()) return {tree_.extremes().largest, 0.0f};
     priority = static_cast<double>(priorities_[tree_.first_largest()]);
@@ -182,10 +179,7 @@ void PriorityIndex::look_for_lost_range(std::int64_t updates) {
 }
 
 void PriorityIndex::set_exponent(const char* function, double exponent) {
-  if (!(exponent >= 0.0 && exponent <= 1000.0)) {
-    fail_value(function, "priority_exponent", "be in [0, 1000]", concat(exponent));
-  }
-  if (exponent == header_->exponent) return;
+  if (checked_exponent(function, exponent) == header_->exponent) return;
   if (count() > 0 && !keeps_priorities()) {
     fail_value(function, "priority_exponent",
                concat("stay ", header_->exponent,
@@ -200,17 +194,7 @@ void PriorityIndex::set_exponent(const char* function, double exponent) {
 
 double PriorityIndex::draw(const char* function, std::int64_t n, DrawScheme scheme,
                            RandomStream& random, std::int64_t* slots, double* probabilities) const {
-  if (n < 1) fail_value(function, "n", "be at least 1", concat(n));
-  if (count() == 0) {
-    fail_value(function, "n", "be 0 while nothing can be drawn: no priority is above 0", concat(n));
-  }
-  if (scheme == DrawScheme::kWithoutReplacement && n > count()) {
-    fail_value(
-        function, "n",
-        concat("be at most the number of drawable items, ", count(), ", without replacement"),
-        concat(n));
-  }
-  return fastrl::draw(*this, n, scheme, random, slots, probabilities);
+  return fastrl::draw(function, *this, n, scheme, random, slots, probabilities);
 }
 
 double PriorityIndex::smallest_probability(std::int64_t n, double tau) {

@@ -52,8 +52,7 @@ class PriorityIndex final : public WeightedSlots {
   // priorities are not kept. O(capacity). 1 in empty memory.
   void set_exponent(const char* function, double exponent);
 
-  // n slots and their probabilities; see draws.h, also for the τ that it returns. An error where
-  // nothing can be drawn, or fewer than n without replacement.
+  // n slots and their probabilities; see draws.h, also for the τ that it returns.
   double draw(const char* function, std::int64_t n, DrawScheme scheme, RandomStream& random,
               std::int64_t* slots, double* probabilities) const;
 

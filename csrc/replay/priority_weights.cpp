@@ -133,6 +133,20 @@ double checked_largest(const char* function, std::span<const double> priorities)
   return largest_or_fail(function, priorities);
 }
 
+double checked_new_priority(const char* function, double value) {
+  if (!(value >= 0.0) || std::isinf(value)) {
+    fail_value(function, "new_priority", "be finite and at least 0", concat(value));
+  }
+  return value;
+}
+
+double checked_exponent(const char* function, double exponent) {
+  if (!(exponent >= 0.0 && exponent <= 1000.0)) {
+    fail_value(function, "priority_exponent", "be in [0, 1000]", concat(exponent));
+  }
+  return exponent;
+}
+
 void check_slots(const char* function, std::span<const std::int64_t> slots, std::int64_t capacity) {
   std::uint64_t largest = 0;
   for (const std::int64_t slot : slots)

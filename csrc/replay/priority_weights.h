@@ -21,6 +21,10 @@ void priority_weights(std::span<const double> priorities, double exponent, std::
 float checked_largest(const char* function, std::span<const float> priorities);
 double checked_largest(const char* function, std::span<const double> priorities);
 
+// The priority of a new item and the exponent, where they pass.
+double checked_new_priority(const char* function, double value);
+double checked_exponent(const char* function, double exponent);
+
 // Fails as `function` where a slot is not in [0, capacity).
 void check_slots(const char* function, std::span<const std::int64_t> slots, std::int64_t capacity);
 
