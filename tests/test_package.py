@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 PUBLIC_NAMES = {
     "PolicyLoss",
     "PolicyLossSpec",
+    "ReplayBuffer",
     "TokenStats",
     "__version__",
     "divergence_points",

@@ -3,54 +3,27 @@
 #include <array>
 
 #include "envs/vector_env.h"
+#include "python/numpy_head.h"
 
 namespace fastrl::python {
 namespace {
 
-// The head of every NumPy array, which NumPy's own inlined macros read: part of its ABI from 1.0 on
-// (numpy/ndarraytypes.h, PyArrayObject_fields).
-struct NumpyHead {
-  PyObject object;
-  char* data;
-  int ndim;
-  Py_ssize_t* shape;
-  Py_ssize_t* strides;
-  PyObject* base;
-  PyObject* dtype;
-  int flags;
-};
-constexpr int kContiguous = 0x0001;
-constexpr int kAligned = 0x0100;
-constexpr int kWritable = 0x0400;
+// NumPy's dtypes, each of which there is one of.
+struct Dtypes {
+  std::array<PyObject*, FASTRL_FLOAT64 + 1> known{};
 
-// NumPy's array type and its dtypes, each of which there is one of.
-struct Numpy {
-  PyTypeObject* array_type = nullptr;
-  std::array<PyObject*, FASTRL_FLOAT64 + 1> dtypes{};
-
-  Numpy() {
+  Dtypes() {
     const nb::module_ numpy = nb::module_::import_("numpy");
     const char* names[] = {"bool", "int8", "uint8", "int32", "int64", "float32", "float64"};
-    for (std::size_t i = 0; i < dtypes.size(); ++i) {
-      dtypes[i] = numpy.attr("dtype")(names[i]).release().ptr();
-    }
-    // An array whose head says something else than its attributes is not read in place.
-    const nb::object probe = numpy.attr("zeros")(nb::make_tuple(3, 5), "float32");
-    const auto* head = reinterpret_cast<const NumpyHead*>(probe.ptr());
-    const auto address = nb::cast<std::uintptr_t>(probe.attr("__array_interface__")["data"][0]);
-    if (head->ndim == 2 && reinterpret_cast<std::uintptr_t>(head->data) == address &&
-        head->shape[0] == 3 && head->shape[1] == 5 && head->dtype == dtypes[FASTRL_FLOAT32] &&
-        (head->flags & (kContiguous | kAligned | kWritable)) ==
-            (kContiguous | kAligned | kWritable)) {
-      nb::object type = numpy.attr("ndarray");
-      array_type = reinterpret_cast<PyTypeObject*>(type.release().ptr());
+    for (std::size_t i = 0; i < known.size(); ++i) {
+      known[i] = numpy.attr("dtype")(names[i]).release().ptr();
     }
   }
 };
 
-const Numpy& numpy() {
-  static const Numpy* loaded = new Numpy;  // outlives the interpreter's own objects
-  return *loaded;
+const std::array<PyObject*, FASTRL_FLOAT64 + 1>& dtypes() {
+  static const Dtypes* loaded = new Dtypes;  // outlives the interpreter's own objects
+  return loaded->known;
 }
 
 std::int32_t dtype_of_format(const char* format, Py_ssize_t size) {
@@ -83,13 +56,13 @@ ArrayView::ArrayView(nb::handle array, bool writable) {
 }
 
 bool ArrayView::view_numpy(PyObject* array, bool writable) {
-  const Numpy& known = numpy();
-  if (Py_TYPE(array) != known.array_type) return false;
-  const auto* head = reinterpret_cast<const NumpyHead*>(array);
-  const int wanted = kContiguous | kAligned | (writable ? kWritable : 0);
-  if ((head->flags & wanted) != wanted) return true;  // and it is nothing that anybody wants
-  for (std::size_t i = 0; i < known.dtypes.size(); ++i) {
-    if (head->dtype == known.dtypes[i]) dtype_ = static_cast<std::int32_t>(i);
+  const NumpyHead* head = numpy_head(array);
+  if (head == nullptr) return false;
+  const int wanted =
+      NumpyHead::kContiguous | NumpyHead::kAligned | (writable ? NumpyHead::kWritable : 0);
+  if (!head->has(wanted)) return true;  // and it is nothing that anybody wants
+  for (std::size_t i = 0; i < dtypes().size(); ++i) {
+    if (head->dtype == dtypes()[i]) dtype_ = static_cast<std::int32_t>(i);
   }
   if (dtype_ < 0) return false;
   data_ = head->data;

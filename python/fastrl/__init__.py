@@ -17,6 +17,7 @@ _HOMES: dict[str, str] = {
     "positive_amplification": "advantages",
     "PolicyLoss": "policy_losses",
     "PolicyLossSpec": "policy_loss_specs",
+    "ReplayBuffer": "replay",
     "TokenStats": "log_probs",
     "make_vec": "envs",
     "policy_loss": "policy_losses",

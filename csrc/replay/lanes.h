@@ -1,0 +1,124 @@
+// Rings of rows, one a lane, and the episodes in them.
+//
+// The row numbers of a lane only grow; row r is at slot lane · rows_per_lane + r % rows_per_lane as
+// long as it is among the newest rows_per_lane ones. A handle is r / rows_per_lane above the slot,
+// so it names one row for ever. An episode is a run of rows whose last is its final observation, so
+// the first row of episode e + 1 tells where e ended: one number an episode answers all questions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "replay/divider.h"
+
+namespace fastrl {
+
+enum class LaneState : std::uint32_t {
+  kBetween,  // the next row begins an episode
+  kOpen,     // the newest row is a transition, the next one goes on
+  kEnded,    // the newest transition ended its episode, whose final observation comes next
+};
+
+struct Lane {
+  std::int64_t generation;  // rows_per_lane · generation + position rows have been written
+  std::int64_t episode;     // the newest one's number; the first is 1
+  std::uint32_t position;   // of the next row
+  LaneState state;
+  std::int64_t reserved[5];
+};
+static_assert(sizeof(Lane) == 64);
+
+// Of a row: rows first, …, last are in the buffer.
+struct Episode {
+  std::int64_t number;
+  std::int64_t begin;  // where it began, which may have been overwritten
+  std::int64_t first;
+  std::int64_t last;
+  bool complete;  // its final observation is there
+};
+
+enum class HandleState { kLive, kStale, kForeign };
+
+class Lanes {
+ public:
+  static std::size_t memory_size(std::int64_t num_lanes, std::int64_t rows_per_lane);
+  Lanes(std::byte* memory, std::int64_t num_lanes, std::int64_t rows_per_lane);
+
+  std::int64_t num_lanes() const { return num_lanes_; }
+  std::int64_t rows_per_lane() const { return rows_per_lane_; }
+  Lane& lane(std::int64_t lane) const { return lanes_[lane]; }
+
+  // Rows written so far, which is the number of the next row.
+  std::int64_t num_rows(std::int64_t lane) const {
+    return lanes_[lane].generation * rows_per_lane_ + lanes_[lane].position;
+  }
+  std::int64_t oldest_row(std::int64_t lane) const {
+    const std::int64_t rows = num_rows(lane);
+    return rows > rows_per_lane_ ? rows - rows_per_lane_ : 0;
+  }
+  bool holds(std::int64_t lane, std::int64_t row) const {
+    return row >= oldest_row(lane) && row < num_rows(lane);
+  }
+  // How many rows the lanes hold now.
+  std::int64_t size() const;
+
+  std::int64_t lane_of(std::int64_t slot) const {
+    return divider_.quotient(static_cast<std::uint32_t>(slot));
+  }
+  // Of a row that is held.
+  std::int64_t slot_of(std::int64_t lane, std::int64_t row) const {
+    std::int64_t position = lanes_[lane].position - (num_rows(lane) - row);
+    if (position < 0) position += rows_per_lane_;
+    return lane * rows_per_lane_ + position;
+  }
+  // Of the newest row written to the slot; negative if there is none.
+  std::int64_t row_of(std::int64_t lane, std::int64_t slot) const {
+    return generation_of(lane, slot) * rows_per_lane_ + slot - lane * rows_per_lane_;
+  }
+  std::uint64_t handle_of(std::int64_t lane, std::int64_t slot) const {
+    return static_cast<std::uint64_t>(generation_of(lane, slot)) << 32 |
+           static_cast<std::uint64_t>(slot);
+  }
+  HandleState state_of(std::uint64_t handle) const;
+  static std::int64_t slot_of(std::uint64_t handle) {
+    return static_cast<std::int64_t>(handle & 0xffffffffu);
+  }
+  // The slots after and before this one in its lane's ring.
+  std::int64_t next_slot(std::int64_t lane, std::int64_t slot) const {
+    return slot + 1 < (lane + 1) * rows_per_lane_ ? slot + 1 : slot + 1 - rows_per_lane_;
+  }
+  std::int64_t earlier_slot(std::int64_t lane, std::int64_t slot, std::int64_t steps) const {
+    return slot - steps >= lane * rows_per_lane_ ? slot - steps : slot - steps + rows_per_lane_;
+  }
+
+  // Moves the cursor behind `count` new rows; with `begins` the first of them begins an episode.
+  void advance(std::int64_t lane, std::int64_t count, bool begins);
+
+  // The episode of a row that is held; `mark` is what the row's header says.
+  Episode episode_of(std::int64_t lane, std::uint32_t mark) const;
+  // The first row of which `history` rows, itself included and counted from the begin of its
+  // episode at most, are still held. All later ones have them, too.
+  std::int64_t first_whole_row(std::int64_t lane, std::uint32_t oldest_mark,
+                               std::int64_t history) const;
+
+ private:
+  // Episodes of two rows, and one at either end of which only one row is held.
+  static std::int64_t table_size(std::int64_t rows_per_lane) { return rows_per_lane / 2 + 2; }
+
+  std::int64_t generation_of(std::int64_t lane, std::int64_t slot) const {
+    const Lane& of = lanes_[lane];
+    return of.generation - (slot - lane * rows_per_lane_ >= of.position ? 1 : 0);
+  }
+  std::int64_t& begin_of(std::int64_t lane, std::int64_t episode) const {
+    return begins_[lane * table_size_ + episode % table_size_];
+  }
+
+  Lane* lanes_;
+  std::int64_t* begins_;  // [num_lanes, table_size]
+  std::int64_t num_lanes_;
+  std::int64_t rows_per_lane_;
+  std::int64_t table_size_;
+  Divider divider_;
+};
+
+}  // namespace fastrl

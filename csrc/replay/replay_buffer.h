@@ -1,0 +1,157 @@
+// Experience replay: rows in lanes, and samplers over them. Everything that it remembers lies in
+// one piece of memory, so threads, processes, files and saved buffers all see the same bytes.
+//
+// Rows are added in the order of time, a lane per environment. A transition can be drawn once the
+// row after it is there, whose observation is its next one, and until a row that it needs is
+// overwritten. One mutex guards all; calls are batches, so it is taken once a call.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "replay/drawable_rows.h"
+#include "replay/gather.h"
+#include "replay/lanes.h"
+#include "replay/layout.h"
+#include "replay/memory.h"
+#include "replay/sampler.h"
+
+namespace fastrl {
+
+// Rows to add, time-major: [num_steps, num_lanes] of everything, contiguous, types as the fields'.
+struct NewRows {
+  std::int64_t num_steps = 0;
+  std::int64_t num_lanes = 0;
+  const std::int64_t* lanes = nullptr;         // [num_lanes], null: all of them in order
+  std::vector<const std::byte*> values;        // by field
+  std::vector<const std::byte*> final_values;  // by field, of observations; empty: none are given
+  const std::uint8_t* terminated = nullptr;
+  const std::uint8_t* truncated = nullptr;
+  const double* priorities = nullptr;  // null: as the samplers' rules say
+};
+
+class ReplayBuffer {
+ public:
+  // In new memory at `place`.
+  ReplayBuffer(const MemoryPlace& place, const BufferOptions& options);
+  // What is in memory that another process, or an earlier one, made.
+  explicit ReplayBuffer(Memory memory);
+
+  const BufferOptions& options() const { return options_; }
+  const Memory& memory() const { return memory_; }
+  std::int64_t size();
+  std::int64_t num_drawable();
+  struct Counters {
+    std::int64_t num_added;        // transitions
+    std::int64_t num_sampled;      // items of batches
+    std::int64_t refused_updates;  // priorities of rows that were no longer there
+  };
+  Counters counters();
+
+  // Writes the handle of each row. Nothing is written where an argument is wrong.
+  void add(const NewRows& rows, std::uint64_t* handles);
+  // Cuts open episodes: their newest transition was truncated, the rows given are what came then.
+  void end_episodes(std::span<const std::int64_t> lanes,
+                    const std::vector<const std::byte*>& final_values);
+
+  // NaN as the exponent: the sampler's own.
+  void sample(std::int64_t n, std::size_t sampler, double importance_exponent,
+              const BatchArrays& to);
+  // The same of given transitions, which must be drawable.
+  void gather(std::span<const std::uint64_t> handles, const BatchArrays& to);
+  // One field of rows that are held; final observations, too.
+  void gather_rows(std::span<const std::int64_t> lanes, std::span<const std::int64_t> rows,
+                   std::size_t field, std::byte* to);
+
+  // Returns how many were applied; the others' rows are no longer there, or not to be drawn.
+  std::int64_t update_priorities(std::span<const std::uint64_t> handles,
+                                 std::span<const double> priorities, std::size_t sampler);
+  std::int64_t update_priorities(std::span<const std::uint64_t> handles,
+                                 std::span<const float> priorities, std::size_t sampler);
+  void priorities(std::span<const std::uint64_t> handles, std::size_t sampler, double* to);
+
+  // All transitions that can be drawn, by lane and age, as far as there is room; returns how many
+  // there are.
+  std::int64_t drawable_handles(std::uint64_t* to, std::int64_t capacity);
+  // Never draws these again; returns how many of them could have been drawn before.
+  std::int64_t evict(std::span<const std::uint64_t> handles);
+
+  // Where rows lie and which episodes they are of: [n] each.
+  struct Places {
+    std::int64_t* lanes;
+    std::int64_t* rows;
+    std::int64_t* first_rows;  // of the episode, among the rows that are held
+    std::int64_t* last_rows;
+    std::uint8_t* complete;  // whether the last row is the final observation
+  };
+  void places(std::span<const std::uint64_t> handles, const Places& to);
+
+ private:
+  class Guard;
+
+  // Slots whose rows may be drawn from now on, or may not.
+  struct Change {
+    std::int64_t begin;
+    std::int64_t end;
+    bool drawable;
+  };
+
+  // Priorities that come with new rows, a stride apart; null: as the samplers' rules say.
+  struct NewPriorities {
+    const double* values = nullptr;
+    std::int64_t stride = 0;
+  };
+
+  ReplayBuffer(Memory&& memory, BufferOptions options);
+
+  void check_rows(const NewRows& rows);
+  void check_lanes(const char* function, const std::int64_t* lanes, std::int64_t count);
+  [[noreturn]] void fail_empty(const char* function) const;
+  NewRows steps_of(const NewRows& rows, std::int64_t step, std::int64_t count) const;
+  void add_to_lane(const NewRows& rows, std::int64_t column, std::uint64_t* handles);
+  // Rows step, …, step + count − 1 of a column, of which only the last may end its episode.
+  void append(const NewRows& rows, std::int64_t column, std::int64_t step, std::int64_t count,
+              std::uint64_t* handles);
+  void append_final(std::int64_t lane, const std::vector<const std::byte*>& values,
+                    std::int64_t item);
+  // Moves the lane's cursor behind `count` rows that have been written.
+  void publish(std::int64_t lane, std::int64_t count, LaneState next, NewPriorities priorities);
+  void change(std::int64_t lane, std::int64_t first, std::int64_t end, bool drawable);
+  void value(std::int64_t lane, std::int64_t first, std::int64_t end, std::int64_t first_new,
+             NewPriorities priorities);
+  template <typename Priority>
+  std::int64_t update(std::span<const std::uint64_t> handles, std::span<const Priority> priorities,
+                      std::size_t sampler);
+  void set_pending(Sampler& sampler, std::int64_t lane, double priority);
+  void begin_changes(bool valuing);
+  void apply_changes();
+  // Of a handle that this buffer once gave out.
+  HandleState state_of(const char* function, std::uint64_t handle, std::size_t item) const;
+  // Slots of handles that can be drawn.
+  std::span<const std::int64_t> drawable_slots(const char* function,
+                                               std::span<const std::uint64_t> handles);
+  bool is_pending(std::int64_t slot) const;
+
+  Memory memory_;
+  BufferOptions options_;
+  BufferLayout layout_;
+  BufferHeader& header_;
+  Lanes lanes_;
+  DrawableRows drawable_;
+  Rows rows_;
+  Gather gather_;
+  std::vector<Sampler> samplers_;
+
+  // Of one call, which the mutex guards.
+  std::vector<std::int64_t> slots_;
+  std::vector<std::int64_t> added_;
+  std::vector<Change> changes_;
+  bool valuing_ = false;                     // some rows have priorities of their own:
+  std::vector<std::int64_t> valued_slots_;   // those that have become drawable …
+  std::vector<std::vector<double>> valued_;  // … and what each sampler was told of them
+};
+
+}  // namespace fastrl

@@ -1,0 +1,113 @@
+#include "replay/sampler.h"
+
+#include <algorithm>
+
+#include "replay/uniform_draw.h"
+
+namespace fastrl {
+namespace {
+
+std::size_t pending_bytes(std::int64_t num_lanes) {
+  return static_cast<std::size_t>((num_lanes + 7) / 8) * 64;
+}
+
+}  // namespace
+
+std::size_t Sampler::memory_size(const SamplerOptions& options, std::int64_t capacity,
+                                 std::int64_t num_lanes) {
+  if (options.kind == SamplerKind::kUniform) return sizeof(State);
+  return sizeof(State) + pending_bytes(num_lanes) + PriorityIndex::memory_size(capacity, false);
+}
+
+Sampler::Sampler(std::byte* memory, const SamplerOptions& options, std::int64_t capacity,
+                 std::int64_t num_lanes)
+    : options_(options),
+      state_(reinterpret_cast<State*>(memory)),
+      pending_(reinterpret_cast<double*>(memory + sizeof(State))) {
+  if (!has_priorities()) return;
+  index_.emplace(memory + sizeof(State) + pending_bytes(num_lanes), capacity, false);
+}
+
+void Sampler::initialize(std::uint64_t seed, std::uint64_t stream) {
+  state_->random = RandomStream::seeded(seed, stream);
+  if (has_priorities()) index_->set_exponent("ReplayBuffer", options_.priority_exponent);
+}
+
+void Sampler::add(std::int64_t begin, std::int64_t end) {
+  if (!has_priorities() || begin >= end) return;
+  index_->set_new("add", begin, end, options_.new_priority, options_.new_value);
+}
+
+void Sampler::add(std::span<const std::int64_t> slots) {
+  if (!has_priorities() || slots.empty()) return;
+  index_->set_new("add", slots, options_.new_priority, options_.new_value);
+}
+
+void Sampler::add(std::span<const std::int64_t> slots, std::span<const double> priorities) {
+  if (!has_priorities() || slots.empty()) return;
+  std::vector<std::int64_t> unvalued;
+  std::vector<std::int64_t> valued;
+  std::vector<double> values;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (priorities[i] < 0) {
+      unvalued.push_back(slots[i]);
+    } else {
+      valued.push_back(slots[i]);
+      values.push_back(priorities[i]);
+    }
+  }
+  set_priorities(valued, values);
+  add(unvalued);
+}
+
+void Sampler::remove(std::int64_t begin, std::int64_t end) {
+  if (has_priorities() && begin < end) index_->clear(begin, end);
+}
+
+void Sampler::remove(std::span<const std::int64_t> slots) {
+  if (has_priorities() && !slots.empty()) index_->clear(slots);
+}
+
+void Sampler::set_priorities(std::span<const std::int64_t> slots,
+                             std::span<const double> priorities) {
+  if (slots.empty()) return;
+  if (options_.epsilon == 0) {
+    index_->set_priorities("update_priorities", slots, priorities);
+    return;
+  }
+  shifted_.resize(priorities.size());
+  std::transform(priorities.begin(), priorities.end(), shifted_.begin(),
+                 [this](double priority) { return priority + options_.epsilon; });
+  index_->set_priorities("update_priorities", slots, std::span<const double>(shifted_));
+}
+
+double Sampler::priority(std::int64_t slot) const { return index_->priority(slot); }
+
+double Sampler::importance_exponent() const {
+  const std::int64_t steps = options_.importance_steps;
+  if (state_->num_batches >= steps) return options_.importance_end;
+  const double share = static_cast<double>(state_->num_batches) / static_cast<double>(steps);
+  return options_.importance_start + share * (options_.importance_end - options_.importance_start);
+}
+
+void Sampler::draw(std::int64_t n, double importance_exponent, const DrawableRows& rows,
+                   const Lanes& lanes, std::int64_t* slots, double* probabilities,
+                   float* importance_weights) {
+  if (has_priorities()) {
+    const double tau =
+        index_->draw("sample", n, options_.scheme, state_->random, slots, probabilities);
+    const double smallest = options_.normalization == WeightNormalization::kBuffer
+                                ? index_->smallest_probability(n, tau)
+                                : 1.0;
+    fastrl::importance_weights({probabilities, static_cast<std::size_t>(n)}, index_->count(),
+                               importance_exponent, options_.normalization, smallest,
+                               importance_weights);
+  } else {
+    draw_uniform(rows, lanes, n, options_.scheme, state_->random, slots);
+    std::fill_n(probabilities, n, 1.0 / static_cast<double>(rows.count()));
+    std::fill_n(importance_weights, n, 1.0f);
+  }
+  ++state_->num_batches;
+}
+
+}  // namespace fastrl

@@ -1,0 +1,90 @@
+// One way to draw from a buffer's rows: uniformly, by priority or by its rank. Several samplers may
+// draw from the same rows, each with priorities and random numbers of its own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/random.h"
+#include "replay/drawable_rows.h"
+#include "replay/draws.h"
+#include "replay/importance.h"
+#include "replay/lanes.h"
+#include "replay/priority_index.h"
+
+namespace fastrl {
+
+enum class SamplerKind : std::int32_t { kUniform, kProportional };
+
+// Plain bytes, kept with the sampler's state. Only the first three and the random stream mean
+// anything to a uniform sampler.
+struct SamplerOptions {
+  char name[32];
+  SamplerKind kind;
+  DrawScheme scheme;
+  double priority_exponent;
+  double epsilon;  // added to every priority that is given
+  NewPriority new_priority;
+  WeightNormalization normalization;
+  double new_value;
+  // The importance exponent goes from start to end over so many batches.
+  double importance_start;
+  double importance_end;
+  std::int64_t importance_steps;
+};
+
+class Sampler {
+ public:
+  static std::size_t memory_size(const SamplerOptions& options, std::int64_t capacity,
+                                 std::int64_t num_lanes);
+  Sampler(std::byte* memory, const SamplerOptions& options, std::int64_t capacity,
+          std::int64_t num_lanes);
+  // In new memory.
+  void initialize(std::uint64_t seed, std::uint64_t stream);
+
+  const SamplerOptions& options() const { return options_; }
+  bool has_priorities() const { return options_.kind != SamplerKind::kUniform; }
+
+  // Rows that have become drawable, by their slots; without priorities the rule for new ones holds.
+  void add(std::int64_t begin, std::int64_t end);
+  void add(std::span<const std::int64_t> slots);
+  void add(std::span<const std::int64_t> slots, std::span<const double> priorities);
+  void remove(std::int64_t begin, std::int64_t end);
+  void remove(std::span<const std::int64_t> slots);
+
+  // Priorities of drawable rows, checked before.
+  void set_priorities(std::span<const std::int64_t> slots, std::span<const double> priorities);
+  double priority(std::int64_t slot) const;
+
+  // What a lane's newest row will weigh once it is drawable; negative: as the rule says.
+  double& pending(std::int64_t lane) { return pending_[lane]; }
+
+  // How many items can be drawn now.
+  std::int64_t count(const DrawableRows& rows) const {
+    return has_priorities() ? index_->count() : rows.count();
+  }
+  double importance_exponent() const;
+  // Writes n slots, their probabilities and importance weights; counts as a batch.
+  void draw(std::int64_t n, double importance_exponent, const DrawableRows& rows,
+            const Lanes& lanes, std::int64_t* slots, double* probabilities,
+            float* importance_weights);
+
+ private:
+  struct State {
+    RandomStream random;
+    std::int64_t num_batches;
+    std::int64_t reserved[4];
+  };
+  static_assert(sizeof(State) == 64);
+
+  SamplerOptions options_;
+  State* state_;
+  double* pending_;
+  std::optional<PriorityIndex> index_;
+  std::vector<double> shifted_;  // priorities with epsilon
+};
+
+}  // namespace fastrl

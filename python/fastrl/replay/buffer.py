@@ -1,0 +1,595 @@
+"""Experience replay over rows that are stored once."""
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrl import _core
+from fastrl._dispatch import Arguments, Array, address
+from fastrl.replay import samplers as sampling
+from fastrl.replay.batch import OUTPUTS, Batch, as_tensors, make_ring
+from fastrl.replay.fields import Leaf, as_numpy, check_fields, converted, find, leaves_of
+from fastrl.replay.samplers import Sampler
+
+AUTORESET_MODES = ("next_step", "same_step", "disabled")
+_MAX_RINGS = 8
+_MAX_ROWS = 2**32 - 1
+_OWN, _SHARED, _FILE = 0, 1, 2
+_new_batch = Batch.of
+
+
+class Places(NamedTuple):
+    """Of n rows: a lane's rows are numbered from 0, as they were added.
+
+    Attributes:
+        lanes: Their lanes.
+        rows: Their numbers.
+        first_rows: The first row of the episode, among those that are still there.
+        last_rows: The last row of the episode so far.
+        complete: Whether that is its final observation.
+    """
+
+    lanes: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    first_rows: npt.NDArray[np.int64]
+    last_rows: npt.NDArray[np.int64]
+    complete: npt.NDArray[np.bool_]
+
+
+Relabel = Callable[["ReplayBuffer", Batch], Batch]
+
+
+class ReplayBuffer:
+    """Transitions of many environments, drawn uniformly or by priority.
+
+    A step is one row: its observation is also the next one of the step before, so nothing is stored
+    twice. Rows come in the order of time, each environment's into a lane of its own, where the
+    oldest is overwritten when the lane is full. An episode's last observation is a row, too, which
+    is never drawn. So next observations, frame stacks, n-step returns and truncation are found by
+    counting, and a transition can be drawn as soon as the row after it is there.
+
+    Handles name a row for ever: a priority that comes after its row was overwritten is refused and
+    counted, it never lands on a newer one. The same seed and calls give the same batches, on any
+    processor, with any number of threads.
+
+    Args:
+        capacity: Rows in all lanes together, final observations included; each lane has
+            ``capacity // num_lanes``.
+        fields: Names with (shape, dtype) or `Field`. "observations" may be a dict of these, and so
+            may others. "rewards" and per-step "discounts" are known by these names.
+        num_lanes: How many environments write, B.
+        n_step: Rewards of so many steps are summed, up to the end of the episode and up to the
+            newest step.
+        gamma: The discount, where steps have none of their own.
+        sampler: `Uniform` (the default), `Prioritized`, or a dict of several by name.
+        autoreset_mode: Where an episode's final observation comes from. "next_step": it is the
+            observation of the lane's next row, as in Gymnasium's default mode. Else (also None) it
+            is passed as `final_observations` with the last step.
+        storage: "memory", "shared:NAME" for memory that other processes can open by that name, or
+            the path of a new file that is mapped, for buffers larger than memory.
+        seed: Of the random numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> import fastrl
+        >>> fields = {"observations": ((4,), "float32"), "rewards": ((), "float32")}
+        >>> buffer = fastrl.ReplayBuffer(100, fields, num_lanes=2)
+        >>> ended = np.zeros(2, bool)
+        >>> for step in range(3):
+        ...     observations = np.full((2, 4), step, np.float32)
+        ...     handles = buffer.add(
+        ...         observations=observations, rewards=np.ones(2), terminated=ended, truncated=ended
+        ...     )
+        >>> batch = buffer.sample(8)
+        >>> batch.next_observations.shape, buffer.num_drawable
+        ((8, 4), 4)
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        fields: Mapping[str, Any],
+        *,
+        num_lanes: int = 1,
+        n_step: int = 1,
+        gamma: float = 0.99,
+        sampler: Sampler | Mapping[str, Sampler] | None = None,
+        autoreset_mode: Any = None,
+        storage: str | os.PathLike[str] = "memory",
+        seed: int = 0,
+    ) -> None:
+        arguments = Arguments("ReplayBuffer")
+        capacity = arguments.integer("capacity", capacity, low=1, high=_MAX_ROWS)
+        leaves = check_fields(arguments, fields)
+        num_lanes = arguments.integer("num_lanes", num_lanes, low=1)
+        n_step = arguments.integer("n_step", n_step, low=1)
+        rows_per_lane = capacity // num_lanes
+        needed = max(leaf.stack for leaf in leaves) + n_step + 1
+        if rows_per_lane < needed:
+            raise arguments.error(
+                "capacity",
+                f"leave each of {num_lanes} lanes {needed} rows, for the stack and n_step",
+                f"{capacity}, which are {rows_per_lane}",
+            )
+        mode = _autoreset_mode(arguments, autoreset_mode)
+        named = sampling.check_samplers(arguments, sampler)
+        options = {
+            "num_lanes": num_lanes,
+            "rows_per_lane": rows_per_lane,
+            "n_step": n_step,
+            "gamma": arguments.number("gamma", gamma, low=0, high=1),
+            "next_step_autoreset": mode == "next_step",
+            "seed": arguments.integer("seed", seed, low=0, high=2**64 - 1),
+            "fields": [leaf.native() for leaf in leaves],
+            "samplers": [sampling.native(arguments, name, one) for name, one in named.items()],
+        }
+        kind, name = _place(arguments, storage)
+        self._take(_core.ReplayBuffer(kind, name, options), options, leaves, named)
+
+    @classmethod
+    def open(cls, storage: str | os.PathLike[str]) -> "ReplayBuffer":
+        """The buffer that another process has there: both see the same rows.
+
+        Args:
+            storage: "shared:NAME", while the process that made it lives, or the path of its file.
+        """
+        arguments = Arguments("open")
+        kind, name = _place(arguments, storage)
+        if kind == _OWN:
+            raise arguments.error("storage", "be 'shared:NAME' or a path", repr(storage))
+        options = _core.ReplayBuffer.options_at(kind, name)
+        leaves = leaves_of(options["fields"])
+        samplers = {one["name"]: sampling.from_native(one) for one in options["samplers"]}
+        buffer = cls.__new__(cls)
+        native = _core.ReplayBuffer.open(kind, name, [leaf.native() for leaf in leaves])
+        buffer._take(native, options, leaves, samplers)
+        return buffer
+
+    def _take(
+        self,
+        native: Any,
+        options: Mapping[str, Any],
+        leaves: list[Leaf],
+        samplers: Mapping[str, Sampler],
+    ) -> None:
+        self._native = native
+        self._options = options
+        self._leaves = leaves
+        self._samplers = dict(samplers)
+        self._sampler_indices: dict[str | None, int] = {
+            name: index for index, name in enumerate(samplers)
+        }
+        self._sampler_indices[None] = 0
+        self._with_priorities = {
+            index
+            for index, one in enumerate(samplers.values())
+            if not isinstance(one, sampling.Uniform)
+        }
+        self._rings: dict[tuple[int, str], Any] = {}
+
+    @property
+    def capacity(self) -> int:
+        """Rows that it can hold."""
+        return int(self._options["num_lanes"] * self._options["rows_per_lane"])
+
+    @property
+    def num_lanes(self) -> int:
+        """Environments that write to it."""
+        return int(self._options["num_lanes"])
+
+    @property
+    def n_step(self) -> int:
+        """Steps of a transition."""
+        return int(self._options["n_step"])
+
+    @property
+    def gamma(self) -> float:
+        """The discount of steps that have none of their own."""
+        return float(self._options["gamma"])
+
+    @property
+    def samplers(self) -> dict[str, Sampler]:
+        """The samplers by name; the first is the default."""
+        return dict(self._samplers)
+
+    @property
+    def num_drawable(self) -> int:
+        """Transitions that can be drawn, but for their priorities."""
+        return int(self._native.num_drawable)
+
+    @property
+    def num_added(self) -> int:
+        """Transitions that were ever added."""
+        return int(self._native.counters[0])
+
+    @property
+    def num_sampled(self) -> int:
+        """Items that were ever drawn."""
+        return int(self._native.counters[1])
+
+    @property
+    def refused_updates(self) -> int:
+        """Priorities that came after their row was overwritten or evicted."""
+        return int(self._native.counters[2])
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that it takes, all told."""
+        return int(self._native.num_bytes)
+
+    def __len__(self) -> int:
+        """Rows that it holds, final observations included."""
+        return len(self._native)
+
+    def __repr__(self) -> str:
+        return (
+            f"ReplayBuffer({len(self)} of {self.capacity} rows, {self.num_lanes} lanes, "
+            f"{', '.join(f'{name}: {one}' for name, one in self._samplers.items())})"
+        )
+
+    def add(
+        self,
+        *,
+        terminated: Array,
+        truncated: Array,
+        final_observations: Any = None,
+        discounts: Array | None = None,
+        priorities: Array | None = None,
+        lanes: Array | None = None,
+        **fields: Any,
+    ) -> npt.NDArray[np.uint64]:
+        """Store a step of each environment, or several in a row.
+
+        Args:
+            terminated: Whether the step ended its episode, [B] or [T, B] bool.
+            truncated: Whether it was cut off there.
+            final_observations: Like `observations`; read where an episode ends, unless
+                ``autoreset_mode="next_step"``.
+            discounts: Of each step, where the buffer has such a field.
+            priorities: [B] or [T, B]; else what the samplers have for new transitions.
+            lanes: Which lanes the B columns are of, [B] integers; else all of them in order.
+            **fields: All other fields, [B, …] or [T, B, …], as they were before the step.
+
+        Returns:
+            The steps' handles, [B] or [T, B].
+        """
+        if discounts is not None:
+            fields["discounts"] = discounts
+        handles = self._native.add(
+            fields, terminated, truncated, final_observations, priorities, lanes
+        )
+        if handles is None:
+            handles = self._native.add(
+                *self._checked_rows(
+                    fields, terminated, truncated, final_observations, priorities, lanes
+                )
+            )
+        return handles  # type: ignore[no-any-return]
+
+    def _checked_rows(
+        self,
+        fields: dict[str, Any],
+        terminated: Any,
+        truncated: Any,
+        final_observations: Any,
+        priorities: Any,
+        lanes: Any,
+    ) -> tuple[Any, ...]:
+        """Arguments of `add` as the native side takes them, or an error that says what is wrong."""
+        arguments = Arguments("add")
+        num_lanes = self.num_lanes
+        if lanes is not None:
+            lanes = _check_lanes(arguments, lanes)
+            num_lanes = len(lanes)
+        leading = _leading(arguments, terminated, num_lanes)
+        flags = [
+            _check_flags(arguments, name, value, leading)
+            for name, value in (("terminated", terminated), ("truncated", truncated))
+        ]
+        names = {leaf.path[0] for leaf in self._leaves}
+        for name in fields:
+            if name not in names:
+                raise arguments.error("fields", f"be among {sorted(names)}", repr(name))
+        for name in sorted(names - set(fields)):
+            raise arguments.error(name, "be given", "nothing", kind=TypeError)
+        rows: dict[str, Any] = {}
+        for leaf in self._leaves:
+            label, value = find(arguments, "fields", fields, leaf)
+            array = converted(arguments, label, value, leading, leaf.shape, leaf.dtype)
+            _put(rows, leaf.path, array)
+        if final_observations is not None:
+            if self._options["next_step_autoreset"]:
+                raise arguments.error(
+                    "final_observations",
+                    "be None with autoreset_mode='next_step', where the next row has them",
+                    type(final_observations).__name__,
+                )
+            final_observations = self._checked_finals(arguments, final_observations, leading)
+        if priorities is not None:
+            priorities = converted(arguments, "priorities", priorities, leading, (), np.float64)
+        return rows, *flags, final_observations, priorities, lanes
+
+    def _checked_finals(self, arguments: Arguments, given: Any, leading: tuple[int, ...]) -> Any:
+        made: dict[str, Any] = {}
+        for leaf in self._leaves:
+            if leaf.is_observation:
+                label, value = find(arguments, "final_observations", given, leaf, skip=1)
+                array = converted(arguments, label, value, leading, leaf.shape, leaf.dtype)
+                _put(made, ("final_observations", *leaf.path[1:]), array)
+        return made["final_observations"]
+
+    def end_episode(self, lanes: Array, final_observations: Any) -> None:
+        """Cut episodes from outside: their newest step was truncated.
+
+        Args:
+            lanes: Which, [n] integers or one.
+            final_observations: What came after that step, [n, …], or a dict of these.
+        """
+        arguments = Arguments("end_episode")
+        chosen = _check_lanes(arguments, lanes)
+        finals = self._checked_finals(arguments, final_observations, (len(chosen),))
+        self._native.end_episodes(chosen, finals)
+
+    def sample(
+        self,
+        n: int,
+        *,
+        sampler: str | None = None,
+        importance_exponent: float | None = None,
+        relabel: Relabel | None = None,
+        output: str = "numpy",
+    ) -> Batch:
+        """Draw n transitions.
+
+        Args:
+            n: How many.
+            sampler: The name of one of several samplers, else the first.
+            importance_exponent: Instead of the sampler's own.
+            relabel: Is called with this buffer and the batch, and returns the batch to give out,
+                which may be larger.
+            output: "numpy", "torch", or "pinned": torch tensors in page-locked memory.
+        """
+        index = self._sampler_indices.get(sampler, -1)
+        ring = self._rings.get((n, output)) if type(n) is int else None
+        if ring is None or index < 0 or importance_exponent is not None:
+            arguments = Arguments("sample")
+            n = arguments.integer("n", n, low=1)
+            ring = self._ring(arguments, n, output)
+            index = self._sampler_index(arguments, sampler)
+            if importance_exponent is not None:
+                arguments.number("importance_exponent", importance_exponent, low=0)
+        exponent = math.nan if importance_exponent is None else importance_exponent
+        values = self._native.sample(n, index, exponent, ring)
+        batch = _new_batch(values if output == "numpy" else _tensors(values))
+        return batch if relabel is None else relabel(self, batch)
+
+    def gather(self, handles: Array, *, output: str = "numpy") -> Batch:
+        """The transitions that these handles name, all of which must be drawable.
+
+        Args:
+            handles: [n] uint64.
+            output: As of `sample`.
+        """
+        arguments = Arguments("gather")
+        chosen = _check_handles(arguments, handles)
+        ring = self._ring(arguments, len(chosen), output)
+        values = self._native.gather(address(chosen), len(chosen), ring)
+        for name in ("probabilities", "importance_weights"):
+            del values[name]
+        return _new_batch(values if output == "numpy" else _tensors(values))
+
+    def places(self, handles: Array) -> "Places":
+        """Where rows lie that are still there, and which rows their episodes have.
+
+        Args:
+            handles: [n] uint64.
+        """
+        chosen = _check_handles(Arguments("places"), handles)
+        n = len(chosen)
+        lanes, rows, first_rows, last_rows = np.empty((4, n), np.int64)
+        found = Places(lanes, rows, first_rows, last_rows, np.empty(n, np.bool_))
+        self._native.places(address(chosen), n, *(address(array) for array in found))
+        return found
+
+    def gather_rows(
+        self, lanes: Array, rows: Array, names: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Fields of any rows that are still there, final observations as well.
+
+        Args:
+            lanes: [n] integers.
+            rows: [n], numbers as `places` gives them.
+            names: Of the fields, else all.
+
+        Returns:
+            Each field's values, [n, …]; of a final observation all others are 0.
+        """
+        arguments = Arguments("gather_rows")
+        chosen = _check_lanes(arguments, lanes)
+        numbers = _check_lanes(arguments, rows, "rows")
+        if len(numbers) != len(chosen):
+            raise arguments.error("rows", f"have shape [n] = [{len(chosen)}]", [len(numbers)])
+        known = {leaf.path[0] for leaf in self._leaves}
+        for name in known if names is None else names:
+            arguments.choice("names", name, sorted(known))
+        made: dict[str, Any] = {}
+        for index, leaf in enumerate(self._leaves):
+            if names is None or leaf.path[0] in names:
+                values = np.empty((len(chosen), *leaf.batch_shape), leaf.dtype)
+                self._native.gather_rows(
+                    address(chosen), address(numbers), len(chosen), index, address(values)
+                )
+                _put(made, leaf.path, values)
+        return made
+
+    def update_priorities(
+        self, handles: Array, priorities: Array, *, sampler: str | None = None
+    ) -> int:
+        """Give transitions new priorities; of a handle that comes twice the last one stays.
+
+        Args:
+            handles: Of a batch, or as `add` gave them, [n] uint64.
+            priorities: [n], finite and at least 0.
+            sampler: The name of one of several samplers, else the first.
+
+        Returns:
+            How many were applied. The others' rows have been overwritten or evicted;
+            `refused_updates` counts them.
+        """
+        index = self._sampler_indices.get(sampler, -1)
+        if index >= 0 and index in self._with_priorities:
+            applied = self._native.update_priorities(handles, priorities, index)
+            if applied is not None:
+                return applied  # type: ignore[no-any-return]
+        arguments = Arguments("update_priorities")
+        index = self._prioritized_index(arguments, sampler)
+        chosen = _check_handles(arguments, handles)
+        values = converted(arguments, "priorities", priorities, (len(chosen),), (), np.float64)
+        return int(self._native.update_priorities(chosen, values, index))
+
+    def priorities(self, handles: Array, *, sampler: str | None = None) -> npt.NDArray[np.float64]:
+        """The priorities of drawable transitions, as the sampler's weights stand for them, [n]."""
+        arguments = Arguments("priorities")
+        index = self._prioritized_index(arguments, sampler)
+        chosen = _check_handles(arguments, handles)
+        values = np.empty(len(chosen))
+        self._native.priorities(address(chosen), len(chosen), index, address(values))
+        return values
+
+    def handles(self) -> npt.NDArray[np.uint64]:
+        """Of all transitions that can be drawn, by lane and age."""
+        found = np.empty(self.num_drawable, np.uint64)
+        while (count := self._native.drawable_handles(address(found), len(found))) != len(found):
+            found = np.empty(count, np.uint64)
+        return found
+
+    def evict(self, which: Array | Callable[[Batch], Array], *, chunk: int = 4096) -> int:
+        """Never draw some transitions again; their rows stay until they are overwritten.
+
+        Args:
+            which: A mask over `handles()`, handles (uint64), or a function that is given batches of
+                all transitions in turn and returns masks, [n] bool.
+            chunk: How many transitions the function is given at once.
+
+        Returns:
+            How many could have been drawn before.
+        """
+        arguments = Arguments("evict")
+        if callable(which):
+            handles = self.handles()
+            parts = [handles[:0]]
+            for start in range(0, len(handles), chunk):
+                part = handles[start : start + chunk]
+                parts.append(part[_check_mask(arguments, which(self.gather(part)), len(part))])
+            chosen = np.concatenate(parts)
+        elif as_numpy(which).dtype == np.bool_:
+            handles = self.handles()
+            chosen = handles[_check_mask(arguments, which, len(handles))]
+        else:
+            chosen = _check_handles(arguments, which)
+        return int(self._native.evict(address(chosen), len(chosen)))
+
+    def _ring(self, arguments: Arguments, n: int, output: str) -> Any:
+        ring = self._rings.get((n, output))
+        if ring is None:
+            arguments.choice("output", output, OUTPUTS)
+            if len(self._rings) == _MAX_RINGS:
+                del self._rings[next(iter(self._rings))]
+            ring = self._rings[n, output] = make_ring(self._leaves, n, output)
+        return ring
+
+    def _sampler_index(self, arguments: Arguments, name: str | None) -> int:
+        if name not in self._sampler_indices:
+            arguments.choice("sampler", name, list(self._samplers))
+        return self._sampler_indices[name]
+
+    def _prioritized_index(self, arguments: Arguments, name: str | None) -> int:
+        index = self._sampler_index(arguments, name)
+        if index not in self._with_priorities:
+            rule = "be one that has priorities"
+            raise arguments.error("sampler", rule, list(self._samplers.values())[index])
+        return index
+
+
+def _autoreset_mode(arguments: Arguments, mode: Any) -> str:
+    if mode is None:
+        return "disabled"
+    # Gymnasium's AutoresetMode is an enum with these names.
+    named = getattr(mode, "name", mode)
+    return arguments.choice(
+        "autoreset_mode", named.lower() if isinstance(named, str) else named, AUTORESET_MODES
+    )
+
+
+def _place(arguments: Arguments, storage: Any) -> tuple[int, str]:
+    if not isinstance(storage, str | os.PathLike):
+        rule = "be 'memory', 'shared:NAME' or a path"
+        raise arguments.error("storage", rule, repr(storage), kind=TypeError)
+    where = os.fspath(storage)
+    if where == "memory":
+        return _OWN, ""
+    if where.startswith("shared:"):
+        name = where.removeprefix("shared:")
+        if not name or "/" in name or len(name) > 200:
+            raise arguments.error("storage", "have a name without '/' after 'shared:'", repr(where))
+        return _SHARED, name
+    return _FILE, where
+
+
+def _tensors(values: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    return as_tensors(values, torch.from_numpy)
+
+
+def _put(into: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for part in path[:-1]:
+        into = into.setdefault(part, {})
+    into[path[-1]] = value
+
+
+def _leading(arguments: Arguments, terminated: Any, num_lanes: int) -> tuple[int, ...]:
+    shape = as_numpy(terminated).shape
+    if len(shape) not in (1, 2) or shape[-1] != num_lanes:
+        rule = f"have shape [B] = [{num_lanes}] or [T, B] = [T, {num_lanes}]"
+        raise arguments.error("terminated", rule, list(shape))
+    return shape
+
+
+def _check_flags(
+    arguments: Arguments, name: str, value: Any, leading: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    array = as_numpy(value)
+    if array.dtype not in (np.bool_, np.uint8):
+        raise arguments.error(name, "have dtype bool or uint8", array.dtype, kind=TypeError)
+    return converted(arguments, name, array.astype(np.bool_), leading, (), np.bool_)
+
+
+def _check_lanes(arguments: Arguments, lanes: Any, name: str = "lanes") -> npt.NDArray[np.int64]:
+    chosen = np.atleast_1d(as_numpy(lanes))
+    if chosen.dtype.kind not in "iu":
+        raise arguments.error(name, "hold integers", chosen.dtype, kind=TypeError)
+    if chosen.ndim != 1:
+        raise arguments.error(name, "have shape [B]", list(chosen.shape))
+    return np.ascontiguousarray(chosen, np.int64)
+
+
+def _check_handles(arguments: Arguments, handles: Any) -> npt.NDArray[np.uint64]:
+    chosen = as_numpy(handles)
+    if chosen.dtype != np.uint64:
+        raise arguments.error("handles", "have dtype uint64", chosen.dtype, kind=TypeError)
+    if chosen.ndim != 1:
+        raise arguments.error("handles", "have shape [n]", list(chosen.shape))
+    return np.ascontiguousarray(chosen)
+
+
+def _check_mask(arguments: Arguments, mask: Any, n: int) -> npt.NDArray[np.bool_]:
+    chosen: npt.NDArray[np.bool_] = as_numpy(mask)
+    if chosen.dtype != np.bool_ or chosen.shape != (n,):
+        actual = f"{chosen.dtype} {list(chosen.shape)}"
+        raise arguments.error("which", f"be a mask, bool of shape [n] = [{n}]", actual)
+    return chosen

@@ -1,0 +1,246 @@
+"""What one step consists of: names, shapes and dtypes, and arrays that are checked against them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrl._dispatch import Arguments, is_torch
+
+PADDINGS = ("first", "zeros")
+ROLES = {"observations": 0, "rewards": 1, "discounts": 2}
+_OTHER = 3
+# What `add` and batches call things that are no fields.
+_TAKEN = (
+    "terminated",
+    "truncated",
+    "final_observations",
+    "next_observations",
+    "priorities",
+    "lanes",
+    "handles",
+    "probabilities",
+    "importance_weights",
+    "keys",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value of a step.
+
+    Attributes:
+        shape: Of one step's value, () for a number.
+        dtype: Anything that NumPy takes as a dtype of fixed size.
+        stack: So many steps' values, the newest last, make one observation: batches have shape
+            [n, stack, *shape], and each value is stored once. Observations only.
+        padding: What is before the first value of an episode: "first", it again, or "zeros".
+    """
+
+    shape: Sequence[int] = ()
+    dtype: Any = "float32"
+    stack: int = 1
+    padding: str = "first"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A field with its place: ("observations", "camera") is observations["camera"]."""
+
+    path: tuple[str, ...]
+    siblings: tuple[int, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    stack: int
+    padding: str
+
+    @property
+    def is_observation(self) -> bool:
+        """Whether a step's successor has one, too."""
+        return self.path[0] == "observations"
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Of one item of a batch."""
+        return (self.stack, *self.shape) if self.stack > 1 else self.shape
+
+    @property
+    def label(self) -> str:
+        """As an error names it: observations['camera']."""
+        return self.path[0] + "".join(f"[{part!r}]" for part in self.path[1:])
+
+    def native(self) -> dict[str, Any]:
+        """As the native side takes it."""
+        return {
+            "name": "/".join(self.path),
+            "path": self.path,
+            "siblings": self.siblings,
+            "dtype": self.dtype.str,
+            "dtype_object": self.dtype,
+            "role": ROLES.get(self.path[0], _OTHER),
+            "shape": list(self.shape),
+            "item_bytes": self.dtype.itemsize,
+            "stack": self.stack,
+            "padding": PADDINGS.index(self.padding),
+        }
+
+
+def check_fields(arguments: Arguments, fields: object) -> list[Leaf]:
+    """All fields, those of nested dicts one by one."""
+    if not isinstance(fields, Mapping):
+        raise arguments.error("fields", "be a dict", type(fields).__name__, kind=TypeError)
+    if "observations" not in fields:
+        raise arguments.error("fields", "have 'observations'", list(fields))
+    for name in fields:
+        if name in _TAKEN or (isinstance(name, str) and name.startswith("_")):
+            raise arguments.error("fields", "not use a name that is taken", repr(name))
+    return list(_leaves(arguments, fields, (), ()))
+
+
+def _leaves(
+    arguments: Arguments,
+    fields: Mapping[Any, Any],
+    path: tuple[str, ...],
+    siblings: tuple[int, ...],
+) -> Iterator[Leaf]:
+    label = "fields" + "".join(f"[{part!r}]" for part in path)
+    if not fields:
+        raise arguments.error(label, "not be empty", "{}")
+    siblings = (*siblings, len(fields))
+    for name, field in fields.items():
+        if not isinstance(name, str) or not name or "/" in name:
+            raise arguments.error(label, "have names without '/'", repr(name))
+        if isinstance(field, Mapping):
+            yield from _leaves(arguments, field, (*path, name), siblings)
+        else:
+            yield _leaf(arguments, f"{label}[{name!r}]", field, (*path, name), siblings)
+
+
+def leaves_of(native: Sequence[Mapping[str, Any]]) -> list[Leaf]:
+    """The fields that `Leaf.native` described."""
+    paths = [tuple(field["name"].split("/")) for field in native]
+
+    def siblings(path: tuple[str, ...], depth: int) -> int:
+        return len({other[: depth + 1] for other in paths if other[:depth] == path[:depth]})
+
+    return [
+        Leaf(
+            path,
+            tuple(siblings(path, depth) for depth in range(len(path))),
+            tuple(field["shape"]),
+            np.dtype(field["dtype"]),
+            field["stack"],
+            PADDINGS[field["padding"]],
+        )
+        for path, field in zip(paths, native, strict=True)
+    ]
+
+
+def _leaf(
+    arguments: Arguments,
+    label: str,
+    field: object,
+    path: tuple[str, ...],
+    siblings: tuple[int, ...],
+) -> Leaf:
+    if isinstance(field, tuple) and len(field) == 2:
+        field = Field(*field)
+    if not isinstance(field, Field):
+        rule = "be (shape, dtype), a Field or a dict of these"
+        raise arguments.error(label, rule, repr(field), kind=TypeError)
+    try:
+        dtype = np.dtype(field.dtype)
+    except TypeError:
+        raise arguments.error(label, "have a dtype of NumPy's", repr(field.dtype)) from None
+    if dtype.hasobject or dtype.itemsize == 0 or dtype.kind not in "biufcSUmM":
+        raise arguments.error(label, "have a dtype of fixed size", dtype)
+    shape = (field.shape,) if isinstance(field.shape, int) else tuple(field.shape)
+    if len(shape) > 8:
+        raise arguments.error(label, "have at most 8 dimensions", len(shape))
+    for size in shape:
+        arguments.integer(f"{label}.shape", size, low=1)
+    stack = arguments.integer(f"{label}.stack", field.stack, low=1)
+    padding = arguments.choice(f"{label}.padding", field.padding, PADDINGS)
+    if stack > 1 and path[0] != "observations":
+        raise arguments.error(f"{label}.stack", "be 1 but for observations", stack)
+    if path[0] in ("rewards", "discounts") and dtype not in (np.float32, np.float64):
+        raise arguments.error(label, "have dtype float32 or float64", dtype)
+    if path[0] in ("rewards", "discounts") and len(path) > 1:
+        raise arguments.error(f"fields[{path[0]!r}]", "be one field", "a dict")
+    if path[0] == "discounts" and shape:
+        raise arguments.error(label, "have shape ()", shape)
+    return Leaf(path, siblings, tuple(int(size) for size in shape), dtype, stack, padding)
+
+
+def nested(leaves: Sequence[Leaf], values: Sequence[Any], *, below: int = 0) -> Any:
+    """Values of fields as a dict of dicts, or the only one itself; `below` leaves out dicts."""
+    if len(leaves) == 1 and len(leaves[0].path) == below:
+        return values[0]
+    made: dict[str, Any] = {}
+    for leaf, value in zip(leaves, values, strict=True):
+        level = made
+        for part in leaf.path[below:-1]:
+            level = level.setdefault(part, {})
+        level[leaf.path[-1]] = value
+    return made
+
+
+def as_numpy(value: Any) -> npt.NDArray[Any]:
+    """An array of anything: torch tensors of the CPU share their memory."""
+    return value.detach().cpu().numpy() if is_torch(value) else np.asarray(value)
+
+
+def find(
+    arguments: Arguments, name: str, given: Any, leaf: Leaf, *, skip: int = 0
+) -> tuple[str, Any]:
+    """A field's value in what the caller passed, and what to call it in an error."""
+    label = name
+    for depth in range(skip, len(leaf.path)):
+        if not isinstance(given, Mapping):
+            raise arguments.error(label, "be a dict", type(given).__name__, kind=TypeError)
+        part = leaf.path[depth]
+        unknown = len(given) != leaf.siblings[depth]
+        if part not in given or unknown:
+            rule = f"have {leaf.siblings[depth]} fields" if unknown else f"have {part!r}"
+            raise arguments.error(label, rule, sorted(str(key) for key in given))
+        given = given[part]
+        label = part if label == "fields" else f"{label}[{part!r}]"
+    return label, given
+
+
+def converted(
+    arguments: Arguments,
+    label: str,
+    value: Any,
+    leading: tuple[int, ...],
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+) -> npt.NDArray[Any]:
+    """A contiguous array of the field's dtype, or the error that says what is wrong."""
+    array = as_numpy(value)
+    wanted = np.dtype(dtype)
+    expected = (*leading, *shape)
+    if array.shape != expected:
+        letters = [*("T", "B")[-len(leading) :], *(str(size) for size in shape)]
+        rule = f"have shape [{', '.join(letters)}] = {list(expected)}"
+        raise arguments.error(label, rule, list(array.shape))
+    if array.dtype != wanted and not _fits(array, wanted):
+        rule = f"hold what {wanted} can hold"
+        raise arguments.error(label, rule, _example(array, wanted), kind=TypeError)
+    return np.ascontiguousarray(array, wanted)
+
+
+def _fits(array: npt.NDArray[Any], wanted: np.dtype[Any]) -> bool:
+    if array.dtype.kind in "iu" and wanted.kind in "iu":
+        limits = np.iinfo(wanted)
+        return array.size == 0 or (array.min() >= limits.min and array.max() <= limits.max)
+    return np.can_cast(array.dtype, wanted, "same_kind")
+
+
+def _example(array: npt.NDArray[Any], wanted: np.dtype[Any]) -> str:
+    if array.dtype.kind in "iu" and wanted.kind in "iu":
+        limits = np.iinfo(wanted)
+        return str(array[(array < limits.min) | (array > limits.max)].flat[0])
+    return str(array.dtype)

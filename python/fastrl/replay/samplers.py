@@ -1,0 +1,143 @@
+"""How a buffer draws: each sampler has its own priorities and random numbers over shared rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastrl._dispatch import Arguments
+
+SCHEMES = ("independent", "stratified", "systematic", "without_replacement")
+_NEW = ("max", "max_in_buffer")
+_VALUE = 2
+_NORMALIZATIONS = (None, "batch", "buffer")
+_UNIFORM, _PROPORTIONAL = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A number that goes from `start` to `end` in `steps` batches and stays there."""
+
+    start: float
+    end: float
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """All transitions are equally likely.
+
+    Attributes:
+        scheme: "independent", "stratified" or "systematic" (spread over the buffer, in random
+            order), or "without_replacement" (no two of a batch are the same).
+    """
+
+    scheme: str = "independent"
+
+
+@dataclass(frozen=True, slots=True)
+class Prioritized:
+    """Transitions in proportion to a power of their priorities.
+
+    P(i) = p_i^priority_exponent / Σ p^priority_exponent, exactly, with importance weights
+    (N · P(i))^−importance_exponent (Schaul et al., "Prioritized Experience Replay", 2016).
+
+    Attributes:
+        priority_exponent: 0 is uniform among priorities that are not 0.
+        importance_exponent: A number, or Linear to anneal it.
+        scheme: As of `Uniform`.
+        new_priority: Of transitions that nobody has valued: "max", the largest that was ever given
+            (1 before the first), "max_in_buffer", the largest there is now, or a number.
+        normalize: Divides the weights by the largest of the batch ("batch"), by the largest that
+            any transition of the buffer would have ("buffer"), or by nothing (None).
+        epsilon: Is added to every priority that is given. With 0, a priority of 0 means: never.
+    """
+
+    priority_exponent: float = 0.6
+    importance_exponent: float | Linear = 0.4
+    scheme: str = "independent"
+    new_priority: str | float = "max"
+    normalize: str | None = "batch"
+    epsilon: float = 0.0
+
+
+Sampler = Uniform | Prioritized
+
+
+def check_samplers(arguments: Arguments, sampler: object) -> dict[str, Sampler]:
+    """Samplers by name; a single one has the name "default"."""
+    if sampler is None:
+        sampler = Uniform()
+    named: dict[Any, Any] = dict(sampler) if isinstance(sampler, Mapping) else {"default": sampler}
+    if not named:
+        raise arguments.error("sampler", "not be empty", "{}")
+    for name, one in named.items():
+        if not isinstance(name, str) or not 0 < len(name.encode()) < 32:
+            raise arguments.error("sampler", "have names of 1 to 31 bytes", repr(name))
+        if not isinstance(one, Uniform | Prioritized):
+            rule = "be a Uniform, a Prioritized or a dict of these"
+            raise arguments.error("sampler", rule, type(one).__name__, kind=TypeError)
+    return named
+
+
+def native(arguments: Arguments, name: str, sampler: Sampler) -> dict[str, Any]:
+    """A sampler's checked options as the native side takes them."""
+    scheme = arguments.choice("scheme", sampler.scheme, SCHEMES)
+    made = {
+        "name": name,
+        "kind": _UNIFORM,
+        "scheme": SCHEMES.index(scheme),
+        "priority_exponent": 0.0,
+        "epsilon": 0.0,
+        "new_priority": 0,
+        "normalization": 0,
+        "new_value": 1.0,
+        "importance_start": 0.0,
+        "importance_end": 0.0,
+        "importance_steps": 0,
+    }
+    if isinstance(sampler, Uniform):
+        return made
+    exponent = sampler.importance_exponent
+    if not isinstance(exponent, Linear):
+        exponent = Linear(exponent, exponent, 0)
+    new = sampler.new_priority
+    if isinstance(new, str):
+        rule = _NEW.index(arguments.choice("new_priority", new, _NEW))
+        value = 1.0
+    else:
+        rule = _VALUE
+        value = arguments.number("new_priority", new, low=0)
+    if sampler.normalize not in _NORMALIZATIONS:
+        rule_text = "be 'batch', 'buffer' or None"
+        raise arguments.error("normalize", rule_text, repr(sampler.normalize))
+    return made | {
+        "kind": _PROPORTIONAL,
+        "priority_exponent": arguments.number(
+            "priority_exponent", sampler.priority_exponent, low=0
+        ),
+        "epsilon": arguments.number("epsilon", sampler.epsilon, low=0),
+        "new_priority": rule,
+        "new_value": value,
+        "normalization": _NORMALIZATIONS.index(sampler.normalize),
+        "importance_start": arguments.number("importance_exponent", exponent.start, low=0),
+        "importance_end": arguments.number("importance_exponent", exponent.end, low=0),
+        "importance_steps": arguments.integer("importance_exponent.steps", exponent.steps, low=0),
+    }
+
+
+def from_native(options: Mapping[str, Any]) -> Sampler:
+    """The sampler whose options these are."""
+    scheme = SCHEMES[options["scheme"]]
+    if options["kind"] == _UNIFORM:
+        return Uniform(scheme)
+    start, end = options["importance_start"], options["importance_end"]
+    steps = options["importance_steps"]
+    rule = options["new_priority"]
+    return Prioritized(
+        options["priority_exponent"],
+        Linear(start, end, steps) if steps else end,
+        scheme,
+        options["new_value"] if rule == _VALUE else _NEW[rule],
+        _NORMALIZATIONS[options["normalization"]],
+        options["epsilon"],
+    )
