@@ -8,6 +8,7 @@ NB_MODULE(_core, m) {
   fastrl::python::bind_log_probs(m);
   fastrl::python::bind_policy_losses(m);
   fastrl::python::bind_replay_index(m);
+  fastrl::python::bind_replay_buffer(m);
   fastrl::python::bind_reward_machines(m);
   fastrl::python::bind_envs(m);
   fastrl::python::bind_snapshots(m);
