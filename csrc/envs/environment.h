@@ -86,8 +86,8 @@ template <typename E>
 using ActionRowOf = typename detail::ActionTypeOf<E>::Row;
 
 // Every kind of environment has these. States are copied, compared and hashed as bytes; padding
-// between their fields is set to zeros after each step (kernel.h; compilers that cannot do so refuse
-// it), which fields ordered by size save.
+// between their fields is set to zeros after each step (kernel.h; compilers that cannot do so
+// refuse it), which fields ordered by size save.
 template <typename E>
 concept Dynamics =
     std::is_trivially_copyable_v<typename E::State> &&

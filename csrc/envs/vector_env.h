@@ -331,7 +331,7 @@ class VectorEnv {
   std::vector<Phase> phases_;
   // Or more. A step in the background may change it while more actions are sent.
   std::atomic<std::int64_t> num_unset_ = 0;
-  Bytes levels_;                // the fixed levels, if they are few
+  Bytes levels_;  // the fixed levels, if they are few
 
   // Levels from outside, and the place of each environment's own among them (or -1).
   Bytes given_levels_;
