@@ -42,11 +42,12 @@ is compared with the sum of the weights: they have to agree as integers.
 CHI_SQUARE = """
 ## χ² over seeds
 
-{draws:,} draws of each of {seeds:,} seeds are counted in {bins} bins of about equal probability, into
-which the slots are dealt at random. If the stated probabilities are the true ones, the p-values of
-these counts are uniform; D is their Kolmogorov–Smirnov distance from that, p bounds its probability.
-Up to 1,000 slots every seed has an index of its own, beyond that all draw from one, each from where
-the last one's random numbers ended; a row's indices have had {updates:,} updates in all.
+{draws:,} draws of each of {seeds:,} seeds are counted in {bins} bins of about equal probability,
+into which the slots are dealt at random. If the stated probabilities are the true ones, the
+p-values of these counts are uniform; D is their Kolmogorov–Smirnov distance from that, and p bounds
+its probability. Up to 1,000 slots every seed has an index of its own, beyond that all draw from
+one, each from where the last one's random numbers ended; a row's indices have had {updates:,}
+updates in all.
 
 | kind | capacity | drawable | D | p | total = Σ weights |
 |---|---|---|---|---|---|
@@ -126,7 +127,7 @@ def chi_square(kind, capacity, scale):
     """One row: the same history, other random numbers for each seed."""
     seeds, draws = max(int(SEEDS * scale), 20), 20_000
     lives = seeds if capacity <= 1_000 else 1
-    updates = max(int(UPDATES * scale), 10_000) // (lives if capacity <= 1_000 else 1)
+    updates = max(int(UPDATES * scale), 10_000) // lives
     values, exact, index, weights = [], True, None, None
     for seed in range(seeds):
         if index is None or lives > 1:
