@@ -1,12 +1,14 @@
 #include "replay/rank_index.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 
 #include "core/check.h"
 #include "replay/power.h"
 #include "replay/priority_weights.h"
+#include "replay/rank_powers.h"
 
 namespace fastrl {
 namespace {
@@ -19,35 +21,6 @@ std::int64_t bucket_of(double priority) {
   constexpr std::uint64_t kFirst = std::bit_cast<std::uint64_t>(0x1p-64) >> 48;
   const auto top = static_cast<std::int64_t>(std::bit_cast<std::uint64_t>(priority) >> 48);
   return std::clamp<std::int64_t>(top - static_cast<std::int64_t>(kFirst), 0, 2047);
-}
-
-// Σ k^−exponent for k = begin + 1 … end.
-double sum_of_powers(std::int64_t begin, std::int64_t end, double exponent) {
-  double sum = 0.0;
-  // Exact where the formula below is not: few ranks, and the first ones.
-  while (begin < end && (begin < 32 || end - begin <= 8)) {
-    sum += power(static_cast<double>(++begin), -exponent);
-  }
-  if (begin == end) return sum;
-  // Euler–Maclaurin between midpoints; the integral of x^−a is a^(1−a) (r^(1−a) − 1) / (1 − a).
-  const double a = static_cast<double>(begin) + 0.5;
-  const double b = static_cast<double>(end) + 0.5;
-  const double log2_a = log2_of(a);
-  const double log2_ratio = log2_of(b) - log2_a;
-  const double rest = 1.0 - exponent;
-  const BinaryExponential growth = binary_exponential(rest * log2_ratio);
-  const BinaryExponential at_a = binary_exponential(-exponent * log2_a);
-  const double f_a = (1.0 + at_a.minus_one) * power_of_two(at_a.n);
-  const double ratio = (1.0 + growth.minus_one) * power_of_two(growth.n);  // (b / a)^(1 − exponent)
-  const double f_b = f_a * ratio * a / b;
-  const double ratio_minus_one = growth.n == 0.0 ? growth.minus_one : ratio - 1.0;
-  constexpr double kLn2 = 0x1.62e42fefa39efp-1;
-  const double integral =
-      std::abs(rest * log2_ratio) < 1e-12 ? log2_ratio * kLn2 : ratio_minus_one / rest;
-  const double first = exponent / 24.0 * (f_b / b - f_a / a);
-  const double third = -7.0 / 5760.0 * exponent * (exponent + 1.0) * (exponent + 2.0) *
-                       (f_b / (b * b * b) - f_a / (a * a * a));
-  return sum + f_a * a * integral + first + third;
 }
 
 }  // namespace
@@ -141,26 +114,34 @@ void RankIndex::set_exponent(const char* function, double exponent) {
 
 void RankIndex::refresh() {
   if (header_->is_stale == 0) return;
-  // Integers whose total stays below 2^61.
-  const double all = sum_of_powers(0, count(), header_->exponent);
-  const double scale = power_of_two(60.0 - std::ceil(log2_of(std::max(all, 1.0))));
-  std::int64_t rank = 0;
-  std::int64_t num_used = 0;
-  std::uint64_t start = 0;
+  header_->is_stale = 0;
+  // Where each bucket in use ends in the order of ranks.
+  std::array<std::int64_t, kNumBuckets + 1> ends;
+  std::array<double, kNumBuckets + 1> sums;
+  std::size_t num_used = 0;
+  ends[0] = 0;
   for (std::int64_t bucket = lists_.occupied_at_or_below(kNumBuckets - 1);
        bucket != BucketLists::kNone; bucket = lists_.occupied_at_or_below(bucket - 1)) {
-    const std::int64_t size = lists_.size(bucket);
-    const double mean =
-        sum_of_powers(rank, rank + size, header_->exponent) / static_cast<double>(size);
-    const auto weight = static_cast<std::uint64_t>(std::max(mean * scale, 1.0));
     used_place_[bucket] = static_cast<std::uint16_t>(num_used);
-    used_[num_used++] = {start, weight, bucket};
-    start += weight * static_cast<std::uint64_t>(size);
-    rank += size;
+    used_[num_used].bucket = bucket;
+    ends[num_used + 1] = ends[num_used] + lists_.size(bucket);
+    ++num_used;
   }
-  header_->num_used = num_used;
+  sums_of_powers(std::span(ends.data(), num_used + 1), header_->exponent, sums.data());
+  // Integers whose total stays below 2^61.
+  double all = 1.0;
+  for (std::size_t k = 0; k < num_used; ++k) all += sums[k];
+  const double scale = power_of_two(60.0 - std::ceil(log2_of(all)));
+  std::uint64_t start = 0;
+  for (std::size_t k = 0; k < num_used; ++k) {
+    const std::int64_t size = ends[k + 1] - ends[k];
+    const double mean = sums[k] / static_cast<double>(size);
+    used_[k].start = start;
+    used_[k].weight = static_cast<std::uint64_t>(std::max(mean * scale, 1.0));
+    start += used_[k].weight * static_cast<std::uint64_t>(size);
+  }
+  header_->num_used = static_cast<std::int64_t>(num_used);
   header_->total = start;
-  header_->is_stale = 0;
 }
 
 double RankIndex::draw(const char* function, std::int64_t n, DrawScheme scheme,

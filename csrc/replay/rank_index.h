@@ -6,8 +6,8 @@
 //           means as integers; probabilities are exactly those of the integers.
 // Cost      O(1) a slot set or drawn, and O(buckets in use) once for the draws after a change.
 //           10.3 bytes a slot, and at most 0.2 MB.
-// Numerics  a mean's relative error is below 10^-8 for up to 10^7 slots. Priorities below 2^-64
-//           and above 2^64 tie with these.
+// Numerics  a mean's relative error is below 10^-7 for up to 10^7 slots (rank_powers.h). Priorities
+//           below 2^-64 and above 2^64 tie with these.
 // Limits    Not synchronized.
 #pragma once
 

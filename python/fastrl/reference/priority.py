@@ -1,5 +1,6 @@
 """Prioritized sampling in plain integers: the same weights, random numbers and draws, slowly."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -294,37 +295,32 @@ def bucket_of(priority: float) -> int:
     return min(max((exponent + 63) * 16 + int((mantissa * 2.0 - 1.0) * 16.0), 0), 2047)
 
 
-def sum_of_powers(begin: int, end: int, exponent: float) -> float:
-    """Σ k^−exponent for k = begin + 1 … end, by Euler–Maclaurin where that is close."""
-    total = 0.0
-    while begin < end and (begin < 32 or end - begin <= 8):
-        begin += 1
-        total += power(float(begin), -exponent)
-    if begin == end:
-        return total
-    a, b = begin + 0.5, end + 0.5
-    log2_a = log2_of(a)
-    log2_ratio = log2_of(b) - log2_a
+def antiderivative(rank: int, exponent: float) -> float:
+    """Euler and Maclaurin's F with Σ_{k=a+1}^{b} k^−exponent = F(b) − F(a), for ranks from 32."""
+    x = max(rank, 32) + 0.5
     rest = 1.0 - exponent
-    m, n = binary_exponential(rest * log2_ratio)
-    ratio = math.ldexp(1.0 + m, n)
-    at_a, n_a = binary_exponential(-exponent * log2_a)
-    f_a = math.ldexp(1.0 + at_a, n_a)
-    f_b = f_a * ratio * a / b
-    if abs(rest * log2_ratio) < 1e-12:
-        integral = log2_ratio * _LN2
+    log2_x = log2_of(x)
+    y = rest * log2_x
+    m, n = binary_exponential(y)
+    power_of_x = math.ldexp(1.0 + m, n)
+    if abs(y) < 1e-12:
+        integral = log2_x * _LN2
+    elif abs(rest) < 0.25:  # less a constant, so that it goes to ln x
+        integral = (m if n == 0 else power_of_x - 1.0) / rest
     else:
-        integral = (m if n == 0 else ratio - 1.0) / rest
-    first = exponent / 24.0 * (f_b / b - f_a / a)
-    third = (
-        -7.0
-        / 5760.0
-        * exponent
-        * (exponent + 1.0)
-        * (exponent + 2.0)
-        * (f_b / (b * b * b) - f_a / (a * a * a))
-    )
-    return total + f_a * a * integral + first + third
+        integral = power_of_x / rest
+    f = power_of_x / x
+    first = exponent * f / (24.0 * x)
+    third = 7.0 / 5760.0 * exponent * (exponent + 1.0) * (exponent + 2.0) * f / (x * x * x)
+    return integral + first - third
+
+
+def sum_of_powers(begin: int, end: int, exponent: float) -> float:
+    """Σ k^−exponent for k = begin + 1 … end."""
+    direct = 0.0
+    for rank in range(begin + 1, min(end, 32) + 1):
+        direct += power(float(rank), -exponent)
+    return direct + (antiderivative(end, exponent) - antiderivative(begin, exponent))
 
 
 class RankIndex(_Index):
@@ -337,16 +333,20 @@ class RankIndex(_Index):
 
     def line(self) -> list[tuple[int, int]]:
         """Slots by falling priority, within a bucket as they came."""
-        count = sum(map(len, self._buckets))
-        every = sum_of_powers(0, count, self._exponent)
-        scale = 2.0 ** (60.0 - math.ceil(log2_of(max(every, 1.0))))
-        line = []
-        rank = 0
+        ends = [0]
         for bucket in reversed(self._buckets):
-            if bucket:
-                mean = sum_of_powers(rank, rank + len(bucket), self._exponent) / len(bucket)
-                rank += len(bucket)
-                line += [(slot, int(max(mean * scale, 1.0))) for slot in bucket]
+            ends.append(ends[-1] + len(bucket))
+        sums = [
+            sum_of_powers(begin, end, self._exponent) if begin < end else 0.0
+            for begin, end in itertools.pairwise(ends)
+        ]
+        every = 1.0
+        for of_bucket in sums:
+            every += of_bucket
+        scale = 2.0 ** (60.0 - math.ceil(log2_of(every)))
+        line = []
+        for bucket, of_bucket in zip(reversed(self._buckets), sums, strict=True):
+            line += [(slot, int(max(of_bucket / len(bucket) * scale, 1.0))) for slot in bucket]
         return line
 
     def set_priorities(self, slots: Sequence[int], priorities: Sequence[float]) -> None:
