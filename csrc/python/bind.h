@@ -27,5 +27,6 @@ void bind_replay_buffer(nb::module_& m);
 void bind_reward_machines(nb::module_& m);
 void bind_snapshots(nb::module_& m);
 void bind_vocabulary(nb::module_& m);
+void bind_trajectory_store(nb::module_& m);
 
 }  // namespace fastrl::python

@@ -13,4 +13,5 @@ NB_MODULE(_core, m) {
   fastrl::python::bind_envs(m);
   fastrl::python::bind_snapshots(m);
   fastrl::python::bind_vocabulary(m);
+  fastrl::python::bind_trajectory_store(m);
 }

@@ -19,6 +19,7 @@ _HOMES: dict[str, str] = {
     "PolicyLossSpec": "policy_loss_specs",
     "ReplayBuffer": "replay",
     "TokenStats": "log_probs",
+    "TrajectoryStore": "replay",
     "make_vec": "envs",
     "policy_loss": "policy_losses",
     "set_num_threads": "threads",

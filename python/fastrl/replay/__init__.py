@@ -5,6 +5,8 @@ from fastrl.replay.buffer import Places, ReplayBuffer
 from fastrl.replay.fields import Field
 from fastrl.replay.priority_index import Draw, PriorityIndex
 from fastrl.replay.samplers import Linear, Prioritized, Uniform
+from fastrl.replay.trajectories import TrajectoryStore
+from fastrl.replay.trajectory_batch import TrajectoryBatch
 
 __all__ = [
     "Batch",
@@ -15,5 +17,7 @@ __all__ = [
     "Prioritized",
     "PriorityIndex",
     "ReplayBuffer",
+    "TrajectoryBatch",
+    "TrajectoryStore",
     "Uniform",
 ]

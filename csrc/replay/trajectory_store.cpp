@@ -1,0 +1,472 @@
+#include "replay/trajectory_store.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "core/check.h"
+#include "core/thread_pool.h"
+
+namespace fastrl {
+namespace {
+
+constexpr int kFailure = 0;
+constexpr int kSuccess = 1;
+
+std::uint64_t layout_of(const TrajectorySizes& sizes) {
+  std::uint64_t hash = mix64(1);  // the version of the layout
+  const auto add = [&](std::int64_t number) {
+    hash = mix64(hash ^ static_cast<std::uint64_t>(number));
+  };
+  add(sizes.max_trajectories);
+  add(sizes.num_blocks);
+  add(sizes.num_buckets);
+  for (const std::int32_t width : sizes.token_widths) add(width);
+  add(-1);
+  for (const std::int32_t width : sizes.widths) add(width);
+  return std::max<std::uint64_t>(hash, 1);
+}
+
+}  // namespace
+
+std::size_t TrajectoryStore::memory_size(const TrajectorySizes& sizes) {
+  return TrajectoryStore(MemoryParts(nullptr), sizes, {}).parts_.size();
+}
+
+std::int64_t TrajectoryStore::block_size(const TrajectorySizes& sizes) {
+  return TokenArena::block_size(sizes.token_widths);
+}
+
+TrajectoryStore::TrajectoryStore(MemoryParts parts, const TrajectorySizes& sizes,
+                                 const TrajectoryLimits& limits)
+    : sizes_(sizes),
+      limits_(limits),
+      parts_(std::move(parts)),
+      header_(parts_.take<Header>("header", 1)),
+      records_(parts_.take<Record>("records", sizes.max_trajectories)),
+      arena_(parts_, sizes.num_blocks, sizes.token_widths),
+      groups_(parts_, sizes.max_trajectories),
+      order_(parts_, "order", sizes.max_trajectories, 2),
+      group_order_(parts_, "group_order", sizes.max_trajectories, sizes.num_buckets) {
+  for (const std::int32_t width : sizes.widths) {
+    const std::string name = "columns." + std::to_string(columns_.size());
+    columns_.push_back(parts_.take<std::byte>(name, sizes.max_trajectories * width));
+  }
+}
+
+TrajectoryStore::TrajectoryStore(std::byte* memory, const TrajectorySizes& sizes,
+                                 const TrajectoryLimits& limits, std::uint64_t seed)
+    : TrajectoryStore(MemoryParts(memory), sizes, limits) {
+  const std::uint64_t layout = layout_of(sizes);
+  if (header_->layout == 0) {
+    *header_ = Header{.layout = layout,
+                      .random = RandomStream::seeded(seed, 0),
+                      .member_random = RandomStream::seeded(seed, 1),
+                      .policy_version = 0,
+                      .clock = 0,
+                      .count = 0,
+                      .num_tokens = 0,
+                      .untouched = 0,
+                      .free = kNone,
+                      .oldest = kNone,
+                      .newest = kNone,
+                      .padding = 0,
+                      .counters = {}};
+  } else if (header_->layout != layout) {
+    fail_value("TrajectoryStore", "memory", "hold a store of these sizes and columns",
+               "one that was made for others");
+  }
+}
+
+void TrajectoryStore::add(const TrajectoryInput& input, std::int64_t* handles) {
+  const std::scoped_lock lock(mutex_);
+  check_input(input);
+  const std::int64_t before = header_->clock;
+  for (std::int64_t i = 0; i < input.count; ++i) {
+    header_->policy_version = std::max(header_->policy_version, input.policy_versions[i]);
+  }
+  if (input.created == nullptr) {
+    header_->clock += input.count;
+  } else if (input.count > 0) {
+    header_->clock = input.created[input.count - 1];
+  }
+  evict_outdated();
+  const std::int64_t oldest = oldest_version(limits_.max_staleness);
+  for (std::int64_t i = 0; i < input.count; ++i) {
+    if (input.policy_versions[i] < oldest) {
+      ++header_->counters.refused_stale;
+      handles[i] = -1;
+      continue;
+    }
+    const std::uint32_t slot = insert(input, i);
+    records_[slot].created = input.created == nullptr ? before + 1 + i : input.created[i];
+    handles[i] = handle(slot);
+  }
+  evict_outdated();
+  write_tokens(input, handles);
+}
+
+void TrajectoryStore::check_input(const TrajectoryInput& input) const {
+  const char* const name = "add";
+  if (input.count > sizes_.max_trajectories) {
+    fail_value(name, "token_ids",
+               concat("hold at most max_trajectories = ", sizes_.max_trajectories, " trajectories"),
+               concat(input.count));
+  }
+  std::int64_t blocks = 0;
+  std::int64_t clock = header_->clock;
+  for (std::int64_t i = 0; i < input.count; ++i) {
+    const std::int64_t length = std::int64_t{input.cu_seqlens[i + 1]} - input.cu_seqlens[i];
+    if (length < 1) {
+      fail_value(name, "cu_seqlens", "give every trajectory at least one token",
+                 concat(length, " for trajectory ", i));
+    }
+    blocks += TokenArena::blocks(length);
+    if (input.policy_versions[i] < 0) {
+      fail_value(name, "policy_version", "be at least 0", concat(input.policy_versions[i]));
+    }
+    if (!std::isfinite(input.rewards[i])) {
+      fail_value(name, "rewards", "be finite", concat(input.rewards[i], " for trajectory ", i));
+    }
+    if (input.advantages != nullptr && !std::isfinite(input.advantages[i])) {
+      fail_value(name, "advantages", "be finite",
+                 concat(input.advantages[i], " for trajectory ", i));
+    }
+    if (input.group_successes != nullptr && input.group_successes[i] < 0) {
+      fail_value(name, "group_successes", "be at least 0", concat(input.group_successes[i]));
+    }
+    if (input.created != nullptr) {
+      if (input.created[i] < clock) {
+        fail_value(name, "created", concat("never run backward, from ", clock, " on"),
+                   concat(input.created[i], " for trajectory ", i));
+      }
+      clock = input.created[i];
+    }
+  }
+  if (blocks > sizes_.num_blocks) {
+    fail_value(name, "token_ids",
+               concat("fit into the store's ", sizes_.num_blocks * TokenArena::kBlock, " tokens"),
+               concat(blocks * TokenArena::kBlock, " (in blocks of ", TokenArena::kBlock, ")"));
+  }
+}
+
+std::uint32_t TrajectoryStore::insert(const TrajectoryInput& input, std::int64_t i) {
+  const std::int64_t key = input.group_ids[i];
+  if (limits_.max_per_group >= 0) {
+    const std::uint32_t group = groups_.find(key);
+    if (group != kNone && groups_[group].count >= limits_.max_per_group) {
+      evict(groups_[group].first, Eviction::kGroup);
+    }
+  }
+  const std::int64_t length = std::int64_t{input.cu_seqlens[i + 1]} - input.cu_seqlens[i];
+  make_room(length);
+  std::uint32_t slot = header_->free;
+  if (slot != kNone) {
+    header_->free = records_[slot].next;
+  } else {
+    slot = static_cast<std::uint32_t>(header_->untouched++);
+  }
+  const bool success = input.successes[i] != 0;
+  records_[slot] = Record{
+      .policy_version = input.policy_versions[i],
+      .created = 0,
+      .generation = records_[slot].generation,
+      .length = static_cast<std::uint32_t>(length),
+      .first_block = arena_.allocate(length),
+      .group = 0,
+      .reward = input.rewards[i],
+      .advantage = input.advantages == nullptr ? std::numeric_limits<float>::quiet_NaN()
+                                               : input.advantages[i],
+      .use_count = 0,
+      .success = success ? 1u : 0u,
+      .previous = header_->newest,
+      .next = kNone,
+      .previous_member = kNone,
+      .next_member = kNone,
+  };
+  (header_->newest == kNone ? header_->oldest : records_[header_->newest].next) = slot;
+  header_->newest = slot;
+  for (std::size_t c = 0; c < columns_.size(); ++c) {
+    const std::int64_t width = sizes_.widths[c];
+    std::memcpy(columns_[c] + slot * width, input.columns[c] + i * width,
+                static_cast<std::size_t>(width));
+  }
+  order_.insert(slot, input.policy_versions[i], success ? kSuccess : kFailure);
+  join_group(slot, key, input.group_successes == nullptr ? -1 : input.group_successes[i]);
+  ++header_->count;
+  ++header_->counters.added;
+  header_->num_tokens += length;
+  return slot;
+}
+
+void TrajectoryStore::join_group(std::uint32_t slot, std::int64_t key, std::int32_t reported) {
+  Record& record = records_[slot];
+  std::uint32_t group = groups_.find(key);
+  const bool is_new = group == kNone;
+  if (is_new) group = groups_.insert(key);
+  TrajectoryGroup& joined = groups_[group];
+  record.group = group;
+  record.previous_member = joined.last;
+  (joined.last == kNone ? joined.first : records_[joined.last].next_member) = slot;
+  joined.last = slot;
+  ++joined.count;
+  joined.successes += record.success;
+  if (reported >= 0) joined.reported = reported;
+  if (!is_new && record.policy_version < group_order_.version(group)) {
+    place_in_bucket(group);
+  } else if (!is_new && record.policy_version == group_order_.version(group)) {
+    ++joined.newest;
+    place_in_bucket(group);
+  } else {
+    if (!is_new) group_order_.erase(group);
+    joined.newest = 1;
+    group_order_.insert(group, record.policy_version, bucket_of(joined));
+  }
+}
+
+void TrajectoryStore::leave_group(std::uint32_t slot) {
+  const Record& record = records_[slot];
+  TrajectoryGroup& left = groups_[record.group];
+  (record.previous_member == kNone ? left.first : records_[record.previous_member].next_member) =
+      record.next_member;
+  (record.next_member == kNone ? left.last : records_[record.next_member].previous_member) =
+      record.previous_member;
+  --left.count;
+  left.successes -= record.success;
+  if (left.count == 0) {
+    group_order_.erase(record.group);
+    groups_.erase(record.group);
+    return;
+  }
+  if (record.policy_version == group_order_.version(record.group) && --left.newest == 0) {
+    std::int64_t newest = -1;
+    for (std::uint32_t member = left.first; member != kNone;
+         member = records_[member].next_member) {
+      const std::int64_t version = records_[member].policy_version;
+      left.newest = version > newest ? 1 : left.newest + (version == newest ? 1 : 0);
+      newest = std::max(newest, version);
+    }
+    group_order_.erase(record.group);
+    group_order_.insert(record.group, newest, bucket_of(left));
+  } else {
+    place_in_bucket(record.group);
+  }
+}
+
+int TrajectoryStore::bucket_of(const TrajectoryGroup& group) const {
+  const std::int64_t successes = group.reported >= 0 ? group.reported : group.successes;
+  return static_cast<int>(std::min<std::int64_t>(successes, sizes_.num_buckets - 1));
+}
+
+void TrajectoryStore::place_in_bucket(std::uint32_t group) {
+  const int bucket = bucket_of(groups_[group]);
+  if (bucket != group_order_.item_class(group)) group_order_.set_class(group, bucket);
+}
+
+void TrajectoryStore::evict(std::uint32_t slot, Eviction reason) {
+  Record& record = records_[slot];
+  leave_group(slot);
+  order_.erase(slot);
+  arena_.release(record.first_block);
+  (record.previous == kNone ? header_->oldest : records_[record.previous].next) = record.next;
+  (record.next == kNone ? header_->newest : records_[record.next].previous) = record.previous;
+  --header_->count;
+  header_->num_tokens -= record.length;
+  ++header_->counters.evicted[static_cast<std::size_t>(reason)];
+  record.length = 0;
+  record.generation = (record.generation + 1) & 0x7FFFFFFFu;  // handles stay positive
+  record.next = header_->free;
+  header_->free = slot;
+}
+
+void TrajectoryStore::evict_outdated() {
+  if (limits_.ttl >= 0) {
+    while (header_->oldest != kNone &&
+           header_->clock - records_[header_->oldest].created > limits_.ttl) {
+      evict(header_->oldest, Eviction::kAge);
+    }
+  }
+  if (limits_.max_staleness >= 0) {
+    const std::int64_t oldest = oldest_version(limits_.max_staleness);
+    while (header_->count > 0) {
+      const std::uint32_t stalest = order_.at(VersionOrder::kAll, 0);
+      if (records_[stalest].policy_version >= oldest) break;
+      evict(stalest, Eviction::kStaleness);
+    }
+  }
+}
+
+void TrajectoryStore::make_room(std::int64_t num_tokens) {
+  while (header_->count == sizes_.max_trajectories ||
+         arena_.num_free() < TokenArena::blocks(num_tokens)) {
+    evict(limits_.evict_stalest ? order_.at(VersionOrder::kAll, 0) : header_->oldest,
+          Eviction::kSpace);
+  }
+}
+
+void TrajectoryStore::write_tokens(const TrajectoryInput& input, const std::int64_t* handles) {
+  if (input.count == 0) return;
+  const std::int64_t total = input.cu_seqlens[input.count] - input.cu_seqlens[0];
+  parallel_for(input.count, trajectories_per_chunk(input.count, total),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t i = begin; i < end; ++i) {
+                   const std::uint32_t slot = slot_of(handles[i]);
+                   if (slot == kNone) continue;  // refused, or gone again
+                   const Record& record = records_[slot];
+                   const std::int64_t first = input.cu_seqlens[i];
+                   for (std::size_t c = 0; c < sizes_.token_widths.size(); ++c) {
+                     arena_.write(record.first_block, record.length, c,
+                                  input.token_columns[c] + first * sizes_.token_widths[c]);
+                   }
+                   arena_.write_mask(record.first_block, record.length, input.action_mask + first);
+                 }
+               });
+}
+
+std::int64_t TrajectoryStore::trajectories_per_chunk(std::int64_t count,
+                                                     std::int64_t num_tokens) const {
+  std::int64_t bytes = 1;
+  for (const std::int32_t width : sizes_.token_widths) bytes += width;
+  constexpr std::int64_t kChunk = 256 << 10;  // worth waking another thread
+  return std::max<std::int64_t>(1, count * kChunk / std::max<std::int64_t>(1, num_tokens * bytes));
+}
+
+void TrajectoryStore::advance(std::int64_t policy_version, std::int64_t clock) {
+  const std::scoped_lock lock(mutex_);
+  if (policy_version < header_->policy_version) {
+    fail_value("advance", "policy_version", concat("be at least ", header_->policy_version),
+               concat(policy_version));
+  }
+  if (clock < header_->clock) {
+    fail_value("advance", "clock", concat("be at least ", header_->clock), concat(clock));
+  }
+  header_->policy_version = policy_version;
+  header_->clock = clock;
+  evict_outdated();
+}
+
+std::uint32_t TrajectoryStore::slot_of(std::int64_t handle) const {
+  const auto slot = static_cast<std::uint32_t>(handle);
+  if (handle < 0 || slot >= header_->untouched) return kNone;
+  const Record& record = records_[slot];
+  return record.length != 0 && record.generation == static_cast<std::uint64_t>(handle) >> 32
+             ? slot
+             : kNone;
+}
+
+std::int64_t TrajectoryStore::update(std::span<const std::int64_t> handles,
+                                     const TrajectoryChange& change) {
+  const std::scoped_lock lock(mutex_);
+  for (std::size_t i = 0; i < handles.size(); ++i) {
+    if (change.rewards != nullptr && !std::isfinite(change.rewards[i])) {
+      fail_value("update", "rewards", "be finite", concat(change.rewards[i]));
+    }
+    if (change.advantages != nullptr && !std::isfinite(change.advantages[i])) {
+      fail_value("update", "advantages", "be finite", concat(change.advantages[i]));
+    }
+  }
+  std::int64_t applied = 0;
+  for (std::size_t i = 0; i < handles.size(); ++i) {
+    const std::uint32_t slot = slot_of(handles[i]);
+    if (slot == kNone) continue;
+    ++applied;
+    Record& record = records_[slot];
+    if (change.rewards != nullptr) record.reward = change.rewards[i];
+    if (change.advantages != nullptr) record.advantage = change.advantages[i];
+    if (change.successes != nullptr && (change.successes[i] != 0) != (record.success != 0)) {
+      TrajectoryGroup& group = groups_[record.group];
+      group.successes -= record.success;
+      record.success ^= 1u;
+      group.successes += record.success;
+      order_.set_class(slot, record.success != 0 ? kSuccess : kFailure);
+      place_in_bucket(record.group);
+    }
+    for (std::size_t c = 0; c < columns_.size(); ++c) {
+      if (change.columns[c] == nullptr) continue;
+      const std::int64_t width = sizes_.widths[c];
+      std::memcpy(columns_[c] + slot * width,
+                  change.columns[c] + static_cast<std::int64_t>(i) * width,
+                  static_cast<std::size_t>(width));
+    }
+  }
+  header_->counters.refused_updates += static_cast<std::int64_t>(handles.size()) - applied;
+  return applied;
+}
+
+std::int64_t TrajectoryStore::remove(std::span<const std::int64_t> handles) {
+  const std::scoped_lock lock(mutex_);
+  std::int64_t removed = 0;
+  for (const std::int64_t gone : handles) {
+    const std::uint32_t slot = slot_of(gone);
+    if (slot == kNone) continue;
+    evict(slot, Eviction::kRemoved);
+    ++removed;
+  }
+  return removed;
+}
+
+void TrajectoryStore::contains(std::span<const std::int64_t> handles, std::uint8_t* there) const {
+  const std::scoped_lock lock(mutex_);
+  for (const std::int64_t asked : handles) *there++ = slot_of(asked) != kNone ? 1 : 0;
+}
+
+void TrajectoryStore::group_counts(std::span<const std::int64_t> group_ids, std::int64_t* members,
+                                   std::int64_t* successes) const {
+  const std::scoped_lock lock(mutex_);
+  for (const std::int64_t key : group_ids) {
+    const std::uint32_t group = groups_.find(key);
+    *members++ = group == kNone ? 0 : groups_[group].count;
+    *successes++ = group == kNone                 ? 0
+                   : groups_[group].reported >= 0 ? groups_[group].reported
+                                                  : groups_[group].successes;
+  }
+}
+
+std::vector<std::int64_t> TrajectoryStore::handles() const {
+  const std::scoped_lock lock(mutex_);
+  std::vector<std::int64_t> all;
+  all.reserve(static_cast<std::size_t>(header_->count));
+  for (std::int64_t k = 0; k < header_->count; ++k) {
+    all.push_back(handle(order_.at(VersionOrder::kAll, k)));
+  }
+  return all;
+}
+
+void TrajectoryStore::bucket_counts(std::int64_t* counts) const {
+  const std::scoped_lock lock(mutex_);
+  for (int bucket = 0; bucket < sizes_.num_buckets; ++bucket) {
+    *counts++ = group_order_.not_older(std::numeric_limits<std::int64_t>::min(), bucket).count;
+  }
+}
+
+void TrajectoryStore::restore(std::span<const MemoryPart> parts) {
+  const std::scoped_lock lock(mutex_);
+  const std::vector<MemoryPart>& own = parts_.parts();
+  bool fits = parts.size() == own.size();
+  for (std::size_t i = 0; fits && i < own.size(); ++i) {
+    fits = parts[i].name == own[i].name && parts[i].size == own[i].size;
+  }
+  if (!fits || std::memcmp(parts[0].data, header_, sizeof(header_->layout)) != 0) {
+    fail_value("restore", "state", "be of a store of the same sizes and columns",
+               "that of another one");
+  }
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    std::memcpy(own[i].data, parts[i].data, own[i].size);
+  }
+}
+
+TrajectoryTotals TrajectoryStore::totals() const {
+  const std::scoped_lock lock(mutex_);
+  return {.count = header_->count,
+          .num_groups = groups_.count(),
+          .num_tokens = header_->num_tokens,
+          .num_free_blocks = arena_.num_free(),
+          .policy_version = header_->policy_version,
+          .clock = header_->clock,
+          .counters = header_->counters};
+}
+
+}  // namespace fastrl

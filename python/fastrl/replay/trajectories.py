@@ -1,0 +1,696 @@
+"""A store of token trajectories: groups, successes, policy versions, uses and age."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrl import _core
+from fastrl._dispatch import (
+    INTEGERS,
+    MASKS,
+    Arguments,
+    Array,
+    address,
+    contiguous,
+    device_name,
+    dtype_name,
+    is_torch,
+)
+from fastrl.replay.trajectory_batch import TrajectoryBatch
+
+Column = str | tuple[Sequence[int], str]
+"""A dtype, or a shape and a dtype, of what is kept per trajectory or per token."""
+
+_BLOCK = 32  # tokens
+_ORDERS = ("uniform", "newest", "oldest")
+_LAYOUTS = ("packed", "padded")
+_OUTPUTS = ("numpy", "torch")
+_DTYPES = (
+    "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64",
+)  # fmt: skip
+_TRAJECTORY_ARRAYS = (
+    "handles", "group_ids", "policy_versions", "created", "rewards", "advantages", "use_counts",
+    "successes",
+)  # fmt: skip
+_TAKEN = {
+    *_TRAJECTORY_ARRAYS, "token_ids", "action_mask", "log_probs", "cu_seqlens", "cu_groups",
+    "attention_mask", "lengths", "group_successes",
+}  # fmt: skip
+
+
+class TrajectoryStore:
+    """Token trajectories of variable length under a budget of bytes.
+
+    Tokens are kept as they were sampled, never re-tokenized: ids, a bit per token for the action
+    mask, and log-probs whose float32 bits come back. Each trajectory has a group (its prompt), a
+    reward, an advantage, a success flag, the version of the policy that made it, the time at which
+    it was made, and the number of batches that it has been in.
+
+    Nothing goes without being counted. A trajectory leaves
+
+        space      to make room, the longest stored first (or, with ``evict="stalest"``, the one of
+                   the oldest policy)
+        staleness  when it is more than `max_staleness` policy versions behind the newest
+        age        when the clock is more than `ttl` past its time
+        uses       when it has been in `use_count_limit` batches
+        group      when its group gets its `max_per_group` + 1st, the first one first
+        removed    when the caller removes it
+
+    and `counters` says how many left why, and how many were refused because they were too stale on
+    arrival. Handles are 64-bit numbers with a generation: one of a trajectory that is gone never
+    names another one. All of this is O(1) a trajectory, amortized, also filtering by staleness:
+    who is fresh is a range of an order, not the result of a scan. (Only a trajectory whose policy
+    is older than others in the store takes a step for each newer version on its way in.)
+
+    Groups are in buckets by their successes: those reported for the whole group where `add` was
+    told (`group_successes`), else those stored.
+
+    Draws come from counter-based random numbers: the same seed and the same calls give the same
+    batches, with any number of threads. Any thread may call; the GIL is released meanwhile.
+
+    Args:
+        max_bytes: All memory of the store, which the system hands out as it is used.
+        max_trajectories: At most that many, whatever their length; by default one for every 4 KiB.
+            Each takes about 180 bytes beside its tokens.
+        log_probs: Whether the policy's log-probs are kept.
+        token_columns: More per token, as ``{"ref_log_probs": "float32", "turns": "int16"}``.
+        columns: More per trajectory, as ``{"entropies": "float32", "levels": ((2,), "int64")}``.
+        max_staleness: Policy versions that a trajectory may be behind; None: any.
+        ttl: Clock ticks that it may live; None: any. The clock ticks once a trajectory added,
+            unless `add` is told the time.
+        use_count_limit: Batches that it may be in; None: any.
+        max_per_group: Trajectories of one group; None: any.
+        evict: "oldest" (by arrival) or "stalest" (by policy version) makes room.
+        success_threshold: The least reward of a success, where `add` is not told.
+        num_buckets: Buckets of groups; the last takes all with more successes.
+        seed: Of the draws.
+
+    Specification: `fastrl.reference.trajectories.TrajectoryStore`.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int,
+        *,
+        max_trajectories: int | None = None,
+        log_probs: bool = True,
+        token_columns: Mapping[str, Column] | None = None,
+        columns: Mapping[str, Column] | None = None,
+        max_staleness: int | None = None,
+        ttl: int | None = None,
+        use_count_limit: int | None = None,
+        max_per_group: int | None = None,
+        evict: str = "oldest",
+        success_threshold: float = 1.0,
+        num_buckets: int = 17,
+        seed: int = 0,
+    ) -> None:
+        check = Arguments("TrajectoryStore")
+        self.max_bytes = check.integer("max_bytes", max_bytes, low=1)
+        if max_trajectories is None:
+            max_trajectories = min(max(64, self.max_bytes // 4096), 2**31 - 1)
+        self.max_trajectories = check.integer(
+            "max_trajectories", max_trajectories, low=1, high=2**31 - 1
+        )
+        own = {"log_probs": "float32"} if check.flag("log_probs", log_probs) else {}
+        self._token_columns = _parsed_columns(check, "token_columns", token_columns, own)
+        self._columns = _parsed_columns(check, "columns", columns, {})
+        for name in self._columns.keys() & self._token_columns.keys():
+            raise check.error("columns", "have other names than `token_columns`", repr(name))
+        limits = {
+            "max_staleness": _limit(check, "max_staleness", max_staleness, low=0),
+            "ttl": _limit(check, "ttl", ttl, low=0),
+            "use_count_limit": _limit(check, "use_count_limit", use_count_limit, low=1),
+            "max_per_group": _limit(check, "max_per_group", max_per_group, low=1),
+            "evict_stalest": check.choice("evict", evict, ("oldest", "stalest")) == "stalest",
+        }
+        self.success_threshold = check.number("success_threshold", success_threshold)
+        self.num_buckets = check.integer("num_buckets", num_buckets, low=2, high=128)
+        seed = check.integer("seed", seed, low=0, high=2**64 - 1)
+        token_widths = [4, *(size for _, _, size in self._token_columns.values())]
+        widths = [size for _, _, size in self._columns.values()]
+
+        def needed(num_blocks: int) -> int:
+            return _core.trajectory_store_size(
+                self.max_trajectories, num_blocks, self.num_buckets, token_widths, widths
+            )
+
+        block_size = needed(1 << 20) - needed(0) >> 20
+        num_blocks = (self.max_bytes - needed(0)) // block_size
+        while num_blocks > 0 and needed(num_blocks) > self.max_bytes:
+            num_blocks -= 1  # the parts' alignment
+        if num_blocks < 1:
+            rule = f"be at least {needed(1) + 1024} for {self.max_trajectories} trajectories"
+            raise check.error("max_bytes", rule, self.max_bytes)
+        self.max_tokens = num_blocks * _BLOCK
+        self._core = _core.TrajectoryStore(
+            self.max_trajectories, num_blocks, self.num_buckets, token_widths, widths,
+            seed=seed, **limits,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return int(self._core.totals()["count"])
+
+    @property
+    def num_groups(self) -> int:
+        """Groups that have a trajectory in the store."""
+        return int(self._core.totals()["num_groups"])
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in the store."""
+        return int(self._core.totals()["num_tokens"])
+
+    @property
+    def policy_version(self) -> int:
+        """The newest version that was added, or that `advance` was told."""
+        return int(self._core.totals()["policy_version"])
+
+    @property
+    def clock(self) -> int:
+        """The time: trajectories added, or what `add` and `advance` were told."""
+        return int(self._core.totals()["clock"])
+
+    @property
+    def counters(self) -> dict[str, Any]:
+        """`added`, `sampled`, `refused_stale`, `refused_updates`, and `evicted` by reason."""
+        totals = self._core.totals()
+        names = ("added", "sampled", "refused_stale", "refused_updates", "evicted")
+        return {name: totals[name] for name in names}
+
+    def add(
+        self,
+        token_ids: Array,
+        *,
+        action_mask: Array,
+        group_ids: Array,
+        rewards: Array,
+        policy_versions: Array | int,
+        log_probs: Array | None = None,
+        cu_seqlens: Array | None = None,
+        attention_mask: Array | None = None,
+        lengths: Array | None = None,
+        advantages: Array | None = None,
+        successes: Array | None = None,
+        group_successes: Array | None = None,
+        created: Array | int | None = None,
+        **columns: Array,
+    ) -> Array:
+        """Adds trajectories: all of them, or an error and none.
+
+        Args:
+            token_ids: [N] with `cu_seqlens`, or [B, L] with `attention_mask` or `lengths`; int32,
+                or int64 within the range of int32.
+            action_mask: Like `token_ids`, bool or uint8: where the policy chose the token.
+            group_ids: [B] int32 or int64, equal for trajectories of one prompt.
+            rewards: [B] float32.
+            policy_versions: [B] int64, or one number: the version that made the trajectory. A
+                newer one than the store's moves the store's on.
+            log_probs: Like `token_ids`, float32, the sampler's; needed where the store keeps them.
+            cu_seqlens: [B + 1] int32 of packed tokens.
+            attention_mask: [B, L] bool or uint8: the tokens that are not padding, wherever it is.
+            lengths: [B] int32 or int64, where padding is on the right.
+            advantages: [B] float32, or None: not known yet.
+            successes: [B] bool or uint8; None: where the reward reaches `success_threshold`.
+            group_successes: [B] int32 or int64: how many of the group's rollouts succeeded, also of
+                those that are not added. None: the group's stored successes are counted.
+            created: [B] int64, or one number: when; never less than the clock. None: the clock
+                ticks once for each.
+            **columns: The store's `token_columns`, like `token_ids`, and its `columns`, [B, ...].
+
+        Returns:
+            [B] int64 handles, of the framework of `token_ids`; −1 for a trajectory that is already
+            more than `max_staleness` versions old (counted in ``counters["refused_stale"]``).
+        """
+        check = Arguments("add")
+        tokens: dict[str, Array] = {"token_ids": token_ids, "action_mask": action_mask}
+        extra = dict(columns)
+        for name in self._token_columns:
+            value = log_probs if name == "log_probs" else extra.pop(name, None)
+            if value is None:
+                raise check.error(name, "be given, as the store keeps it", None)
+            tokens[name] = value
+        if log_probs is not None and "log_probs" not in tokens:
+            raise check.error("log_probs", "be None, as the store keeps none", "an array")
+        shape: list[str | int] = ["N"] if cu_seqlens is not None else ["B", "L"]
+        check.array("token_ids", token_ids, shape, INTEGERS)
+        if device_name(token_ids) != "cpu":
+            hint = "move all of its arrays with `.cpu()`"
+            raise check.error("token_ids", "be on the CPU", device_name(token_ids), hint=hint)
+        check.array("action_mask", action_mask, shape, MASKS)
+        for name, (more, dtype, _) in self._token_columns.items():
+            check.array(name, tokens[name], [*shape, *more], [dtype])
+        ends = _check_layout(check, token_ids, cu_seqlens, attention_mask, lengths)
+        check.array("group_ids", group_ids, ["B"], INTEGERS)
+        batch = check.size("B")
+        check.array("rewards", rewards, ["B"], ["float32"])
+        if advantages is not None:
+            check.array("advantages", advantages, ["B"], ["float32"])
+        if successes is not None:
+            check.array("successes", successes, ["B"], MASKS)
+        if group_successes is not None:
+            check.array("group_successes", group_successes, ["B"], INTEGERS)
+            group_successes = np.clip(_numpy(group_successes), -1, 2**31 - 1).astype(np.int32)
+        rows = self._take_columns(check, extra, needed=True)
+        versions = _numbers(check, "policy_versions", policy_versions, batch)
+        times = None if created is None else _numbers(check, "created", created, batch)
+
+        if successes is None:
+            successes = _numpy(rewards) >= np.float32(self.success_threshold)
+        packed = _packed_tokens(check, tokens, attention_mask, lengths)
+        if ends is None:
+            assert cu_seqlens is not None
+            ends = contiguous(_numpy(cu_seqlens))
+        handles = np.empty(batch, np.int64)
+        # Under names: what is contiguous only in a copy has to live until the call has ended.
+        arrays = [contiguous(_numpy(array)) for array in packed.values()]
+        mask = arrays.pop(1)
+        groups = contiguous(_numpy(group_ids), "int64")
+        rewards, successes = contiguous(_numpy(rewards)), contiguous(_numpy(successes))
+        advantages = None if advantages is None else contiguous(_numpy(advantages))
+        self._core.add(
+            batch, address(ends), [address(array) for array in arrays], address(mask),
+            address(groups), address(versions), address(times), address(rewards),
+            address(advantages), address(successes), address(group_successes),
+            [address(row) for row in rows.values()], address(handles),
+        )  # fmt: skip
+        return _returned(handles, token_ids)
+
+    def sample(
+        self,
+        n: int | None = None,
+        *,
+        order: str = "uniform",
+        replacement: bool = False,
+        successes_only: bool = False,
+        max_staleness: int | None = None,
+        token_budget: int | None = None,
+        count_use: bool = True,
+        layout: str = "packed",
+        output: str = "numpy",
+    ) -> TrajectoryBatch:
+        """A batch of trajectories.
+
+        Args:
+            n: How many; None: as many as `token_budget` allows, or as there are.
+            order: "uniform", or "newest" or "oldest" policy versions first. (Within a version by
+                arrival, as long as no trajectory of an older version came late.)
+            replacement: Whether a trajectory may be drawn again; with "uniform" only.
+            successes_only: Draws among the successes.
+            max_staleness: Draws among those at most so many versions old.
+            token_budget: Takes trajectories as they are drawn, up to the first one that would
+                exceed so many tokens (padding does not count).
+            count_use: Whether this counts as a use of them.
+            layout: "packed" or "padded".
+            output: "numpy" or "torch".
+        """
+        check = Arguments("sample")
+        to_torch = check.choice("output", output, _OUTPUTS) == "torch"
+        count = -1 if n is None else check.integer("n", n, low=1, high=2**31 - 1)
+        check.choice("order", order, _ORDERS)
+        if check.flag("replacement", replacement) and (order != "uniform" or n is None):
+            raise check.error("replacement", "be False unless `n` are drawn uniformly", True)
+        arrays = self._core.sample(
+            count,
+            _ORDERS.index(order),
+            replacement,
+            check.flag("successes_only", successes_only),
+            _limit(check, "max_staleness", max_staleness, low=0),
+            _limit(check, "token_budget", token_budget, low=1),
+            check.flag("count_use", count_use),
+            check.choice("layout", layout, _LAYOUTS) == "padded",
+        )
+        return self._batch(arrays, to_torch=to_torch)
+
+    def sample_groups(
+        self,
+        num_groups: int | None = None,
+        *,
+        group_ids: Array | None = None,
+        group_size: int | None = None,
+        order: str = "uniform",
+        bucket_weights: Array | Sequence[float] | None = None,
+        max_staleness: int | None = None,
+        token_budget: int | None = None,
+        count_use: bool = True,
+        layout: str = "packed",
+        output: str = "numpy",
+    ) -> TrajectoryBatch:
+        """Groups of trajectories, drawn without replacement or named.
+
+        The trajectories of a group stand together, in the order in which they came, and
+        ``batch.cu_groups`` says where each group ends.
+
+        Args:
+            num_groups: How many; None: as many as `token_budget` allows, or as there are.
+            group_ids: [G] int32 or int64: these groups, in this order, instead of drawn ones. One
+                that the store does not know has no trajectories.
+            group_size: At most so many of each group, each alike, drawn without replacement.
+            order: "uniform", or those with the "newest" or "oldest" newest trajectory first.
+            bucket_weights: [num_buckets] how likely a bucket is, whatever its number of groups;
+                those with nothing left are passed over. None: all groups alike.
+            max_staleness: Draws among groups with a trajectory at most so many versions old, and
+                takes only those of its trajectories.
+            token_budget: Takes groups up to the first one that would exceed so many tokens.
+            count_use: Whether this counts as a use of the trajectories.
+            layout: "packed" or "padded".
+            output: "numpy" or "torch".
+        """
+        check = Arguments("sample_groups")
+        to_torch = check.choice("output", output, _OUTPUTS) == "torch"
+        if (num_groups is None) == (group_ids is None) and (
+            group_ids is not None or token_budget is None
+        ):
+            actual = "both" if group_ids is not None else "neither"
+            raise check.error(
+                "num_groups", "be given, or `group_ids`, or a `token_budget`", actual
+            )
+        count = (
+            -1
+            if num_groups is None
+            else check.integer("num_groups", num_groups, low=1, high=2**31 - 1)
+        )
+        named = None
+        if group_ids is not None:
+            check.array("group_ids", group_ids, ["G"], INTEGERS)
+            named = contiguous(_numpy(group_ids), "int64")
+            count = len(named)
+        weights: list[float] = []
+        if bucket_weights is not None:
+            if named is not None:
+                raise check.error("bucket_weights", "be None where `group_ids` are given", "given")
+            weights = self._checked_weights(check, bucket_weights)
+        check.choice("order", order, _ORDERS)
+        arrays = self._core.sample_groups(
+            count,
+            _ORDERS.index(order),
+            _limit(check, "group_size", group_size, low=1),
+            weights,
+            address(named),
+            _limit(check, "max_staleness", max_staleness, low=0),
+            _limit(check, "token_budget", token_budget, low=1),
+            check.flag("count_use", count_use),
+            check.choice("layout", layout, _LAYOUTS) == "padded",
+        )
+        return self._batch(arrays, to_torch=to_torch)
+
+    def get(
+        self,
+        handles: Array,
+        *,
+        count_use: bool = False,
+        layout: str = "packed",
+        output: str = "numpy",
+    ) -> TrajectoryBatch:
+        """The trajectories of these handles [B], all of which must be in the store."""
+        check = Arguments("get")
+        to_torch = check.choice("output", output, _OUTPUTS) == "torch"
+        asked = _handles(check, handles)
+        arrays = self._core.get(
+            address(asked),
+            len(asked),
+            check.flag("count_use", count_use),
+            check.choice("layout", layout, _LAYOUTS) == "padded",
+        )
+        return self._batch(arrays, to_torch=to_torch)
+
+    def update(
+        self,
+        handles: Array,
+        *,
+        rewards: Array | None = None,
+        advantages: Array | None = None,
+        successes: Array | None = None,
+        **columns: Array,
+    ) -> int:
+        """Changes what is known about trajectories; their number that are still in the store.
+
+        Where a handle comes more than once the last change stays. Handles of trajectories that are
+        gone change nothing and are counted in ``counters["refused_updates"]``.
+
+        Args:
+            handles: [B] int64.
+            rewards: [B] float32. Changes no success.
+            advantages: [B] float32.
+            successes: [B] bool or uint8.
+            **columns: Some of the store's `columns`, [B, ...].
+        """
+        check = Arguments("update")
+        asked = _handles(check, handles)
+        for name, values, dtypes in (
+            ("rewards", rewards, ("float32",)),
+            ("advantages", advantages, ("float32",)),
+            ("successes", successes, MASKS),
+        ):
+            if values is not None:
+                check.array(name, values, ["B"], dtypes)
+        rows = self._take_columns(check, columns, needed=False)
+        kept = [
+            None if values is None else contiguous(_numpy(values))
+            for values in (rewards, advantages, successes)
+        ]
+        return int(
+            self._core.update(
+                address(asked),
+                len(asked),
+                *(address(values) for values in kept),
+                [address(rows.get(name)) for name in self._columns],
+            )
+        )
+
+    def remove(self, handles: Array) -> int:
+        """Removes trajectories; the number of those that were still there."""
+        asked = _handles(Arguments("remove"), handles)
+        return int(self._core.remove(address(asked), len(asked)))
+
+    def clear(self) -> int:
+        """Removes all trajectories; their number."""
+        return self.remove(self.handles())
+
+    def contains(self, handles: Array) -> npt.NDArray[np.bool_]:
+        """[B] whether each handle's trajectory is still in the store."""
+        asked = _handles(Arguments("contains"), handles)
+        there = np.empty(len(asked), np.bool_)
+        self._core.contains(address(asked), len(asked), address(there))
+        return there
+
+    def handles(self) -> npt.NDArray[np.int64]:
+        """All handles, from the oldest policy version to the newest."""
+        return np.array(self._core.handles(), np.int64)
+
+    def group_counts(
+        self, group_ids: Array
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The stored trajectories of each group [G], and its successes as its bucket counts them."""
+        check = Arguments("group_counts")
+        check.array("group_ids", group_ids, ["G"], INTEGERS)
+        keys = contiguous(_numpy(group_ids), "int64")
+        members, successes = np.empty((2, len(keys)), np.int64)
+        self._core.group_counts(address(keys), len(keys), address(members), address(successes))
+        return members, successes
+
+    def bucket_counts(self) -> npt.NDArray[np.int64]:
+        """[num_buckets] the groups with 0, 1, … successes; the last bucket counts all above."""
+        counts = np.empty(self.num_buckets, np.int64)
+        self._core.bucket_counts(address(counts))
+        return counts
+
+    def advance(self, policy_version: int | None = None, *, clock: int | None = None) -> None:
+        """Says that the policy, or the time, has moved on; what is too old now goes."""
+        check = Arguments("advance")
+        totals = self._core.totals()
+        version = totals["policy_version"] if policy_version is None else policy_version
+        time = totals["clock"] if clock is None else clock
+        self._core.advance(
+            check.integer("policy_version", version, low=0, high=2**63 - 1),
+            check.integer("clock", time, low=-(2**63), high=2**63 - 1),
+        )
+
+    def state(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """A copy of all that the store remembers, random state included, as named bytes."""
+        return {
+            name: np.frombuffer(part, np.uint8) for name, part in self._core.state().items()
+        }
+
+    def restore(self, state: Mapping[str, npt.NDArray[np.uint8]]) -> None:
+        """Takes up a `state`, of this store or of one made with the same sizes and columns.
+
+        Limits (`max_staleness`, `ttl`, …) are those of this store; counters are the state's.
+        """
+        check = Arguments("restore")
+        parts = []
+        for name, part in state.items():
+            check.array(f"state[{name!r}]", part, [f"bytes of {name}"], ["uint8"])
+            parts.append((name, contiguous(part)))
+        self._core.restore([(name, address(part), part.size) for name, part in parts])
+
+    def _take_columns(
+        self, check: Arguments, given: Mapping[str, Array], *, needed: bool
+    ) -> dict[str, Array]:
+        for name in given:
+            if name not in self._columns:
+                known = ", ".join([*self._token_columns, *self._columns]) or "none"
+                raise check.error(name, f"be one of the store's columns ({known})", "another name")
+        rows = {}
+        for name, (shape, dtype, _) in self._columns.items():
+            if name in given:
+                check.array(name, given[name], ["B", *shape], [dtype])
+                rows[name] = contiguous(_numpy(given[name]))
+            elif needed:
+                raise check.error(name, "be given, as the store keeps it", None)
+        return rows
+
+    def _checked_weights(self, check: Arguments, weights: Array | Sequence[float]) -> list[float]:
+        numbers = np.asarray(_numpy(weights), np.float64)
+        if numbers.shape != (self.num_buckets,):
+            rule = f"have shape [num_buckets] = [{self.num_buckets}]"
+            raise check.error("bucket_weights", rule, list(numbers.shape))
+        if not np.isfinite(numbers).all() or (numbers < 0).any() or not numbers.any():
+            raise check.error(
+                "bucket_weights", "be finite, at least 0 and not all 0", numbers.tolist()
+            )
+        return [float(number) for number in numbers]
+
+    def _batch(self, arrays: Sequence[Any], *, to_torch: bool) -> TrajectoryBatch:
+        values = iter(arrays)
+        named: dict[str, Array] = {"token_ids": next(values)}
+        for name, (shape, dtype, _) in self._token_columns.items():
+            flat = next(values).view(dtype)
+            named[name] = flat.reshape(*flat.shape[:-1], *shape)
+        named["action_mask"] = next(values)
+        named["cu_seqlens"] = next(values)
+        for name in _TRAJECTORY_ARRAYS:
+            named[name] = next(values)
+        for name, (shape, dtype, _) in self._columns.items():
+            flat = next(values).view(dtype)
+            named[name] = flat.reshape(len(flat), *shape)
+        cu_groups = next(values)
+        if cu_groups is not None:
+            named["cu_groups"] = cu_groups
+        if to_torch:
+            import torch
+
+            named = {name: torch.from_numpy(array) for name, array in named.items()}
+        return TrajectoryBatch(named)
+
+
+def _limit(check: Arguments, name: str, value: int | None, *, low: int) -> int:
+    return -1 if value is None else check.integer(name, value, low=low, high=2**62)
+
+
+def _parsed_columns(
+    check: Arguments, argument: str, given: Mapping[str, Column] | None, own: Mapping[str, Column]
+) -> dict[str, tuple[list[int], str, int]]:
+    """Shape, dtype and bytes of each column."""
+    parsed = {}
+    for name in given or {}:
+        if not isinstance(name, str) or not name.isidentifier() or name in _TAKEN:
+            raise check.error(argument, "have names that are free and identifiers", repr(name))
+    for name, column in {**own, **(given or {})}.items():
+        shape, dtype = ((), column) if isinstance(column, str) else column
+        if dtype not in _DTYPES:
+            listed = ", ".join(_DTYPES)
+            raise check.error(f"{argument}[{name!r}]", f"have a dtype out of {listed}", repr(dtype))
+        sizes = [check.integer(f"{argument}[{name!r}]", size, low=1) for size in shape]
+        width = int(np.prod(sizes, dtype=np.int64)) * np.dtype(dtype).itemsize
+        if width >= 2**31:
+            raise check.error(f"{argument}[{name!r}]", "have less than 2^31 bytes", width)
+        parsed[name] = (sizes, dtype, width)
+    return parsed
+
+
+def _numpy(array: Array) -> Array:
+    """The array, or the memory of a CPU tensor, as NumPy sees it."""
+    return array.detach().numpy() if is_torch(array) else array
+
+
+def _returned(array: Array, like: Array) -> Array:
+    if not is_torch(like):
+        return array
+    import torch
+
+    return torch.from_numpy(array)
+
+
+def _handles(check: Arguments, handles: Array) -> Array:
+    check.array("handles", handles, ["B"], ["int64"])
+    return contiguous(_numpy(handles))
+
+
+def _numbers(check: Arguments, name: str, value: Array | int, batch: int) -> Array:
+    """[B] int64 of one number or of an array."""
+    if isinstance(value, int | np.integer):
+        high = 2**63 - 1
+        return np.full(batch, check.integer(name, value, low=-high, high=high), np.int64)
+    check.array(name, value, ["B"], ["int64"])
+    return contiguous(_numpy(value))
+
+
+def _check_layout(
+    check: Arguments,
+    token_ids: Array,
+    cu_seqlens: Array | None,
+    attention_mask: Array | None,
+    lengths: Array | None,
+) -> Array | None:
+    """Checks what says where trajectories end; their ends where the tokens are padded."""
+    given = [value is not None for value in (cu_seqlens, attention_mask, lengths)]
+    if sum(given) != 1:
+        raise check.error(
+            "cu_seqlens", "be given, or `attention_mask`, or `lengths`", f"{sum(given)} of them"
+        )
+    if cu_seqlens is not None:
+        check.array("cu_seqlens", cu_seqlens, ["B + 1"], ["int32"])
+        ends = _numpy(cu_seqlens)
+        tokens = token_ids.shape[0]
+        if len(ends) == 0 or ends[0] != 0 or ends[-1] != tokens or (np.diff(ends) < 1).any():
+            rule = f"rise from 0 to the {tokens} tokens, at least 1 a trajectory"
+            raise check.error("cu_seqlens", rule, ends.tolist() if len(ends) < 9 else "others")
+        check.array("cu_seqlens", cu_seqlens[1:], ["B"], ["int32"])
+        return None
+    if attention_mask is not None:
+        check.array("attention_mask", attention_mask, ["B", "L"], MASKS)
+        counts = np.count_nonzero(_numpy(attention_mask), axis=1)
+    else:
+        check.array("lengths", lengths, ["B"], INTEGERS)
+        counts = _numpy(lengths)
+        if (counts > token_ids.shape[1]).any():
+            rule = f"be at most L = {token_ids.shape[1]}"
+            raise check.error("lengths", rule, int(counts.max()))
+    if (counts < 1).any():
+        name = "attention_mask" if attention_mask is not None else "lengths"
+        rule = "leave at least 1 token of each trajectory"
+        raise check.error(name, rule, f"{int(counts.min())} for row {int(counts.argmin())}")
+    total = int(counts.sum())
+    if total >= 2**31:
+        raise check.error("token_ids", "hold less than 2^31 tokens", total)
+    return np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
+
+
+def _packed_tokens(
+    check: Arguments,
+    tokens: dict[str, Array],
+    attention_mask: Array | None,
+    lengths: Array | None,
+) -> dict[str, Array]:
+    """The tokens without padding, ids as int32."""
+    used = None
+    if attention_mask is not None:
+        used = _numpy(attention_mask) != 0
+    elif lengths is not None:
+        used = np.arange(tokens["token_ids"].shape[1]) < _numpy(lengths)[:, None]
+    packed = {
+        name: _numpy(array) if used is None else _numpy(array)[used]
+        for name, array in tokens.items()
+    }
+    ids = packed["token_ids"]
+    if dtype_name(ids) == "int64" and ids.size > 0:
+        low, high = int(ids.min()), int(ids.max())
+        if low < -(2**31) or high >= 2**31:
+            raise check.error(
+                "token_ids", "be in the range of int32", low if low < -(2**31) else high
+            )
+        packed["token_ids"] = ids.astype(np.int32)
+    return packed
