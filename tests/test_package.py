@@ -18,6 +18,7 @@ PUBLIC_NAMES = {
     "PolicyLossSpec",
     "ReplayBuffer",
     "TokenStats",
+    "TrajectoryStore",
     "__version__",
     "divergence_points",
     "gae",

@@ -199,7 +199,7 @@ def test_every_trajectory_and_group_is_drawn_equally_often():
     rng = np.random.default_rng(1)
     groups = np.repeat(np.arange(16), [1, 2, 3, 4] * 4)
     store.add(**make_batch(rng, [2] * 40, groups, np.arange(40) // 10))
-    by_handle = {handle: 0 for handle in store.handles().tolist()}
+    by_handle = dict.fromkeys(store.handles().tolist(), 0)
     by_group = dict.fromkeys(range(16), 0)
     for _ in range(4_000):
         for handle in store.sample(5, count_use=False).handles.tolist():
@@ -259,7 +259,8 @@ def test_padded_input_and_output_hold_the_same_tokens():
         store = small_store()
         store.add(**(batch | padded | layout))
         for name in ("token_ids", "action_mask", "log_probs", "cu_seqlens"):
-            np.testing.assert_array_equal(store.get(store.handles())[name], packed.get(packed.handles())[name])  # fmt: skip
+            got, expected = (each.get(each.handles())[name] for each in (store, packed))
+            np.testing.assert_array_equal(got, expected)
     # Left padding is padding, too.
     flipped = {name: array[:, ::-1].copy() for name, array in padded.items()}
     store = small_store()
@@ -303,7 +304,9 @@ def test_last_of_several_changes_stays():
     store = small_store()
     handles = store.add(**simple_batch())
     twice = np.array([handles[0], handles[0]])
-    store.update(twice, rewards=np.array([3, 4], np.float32), advantages=np.array([1, 2], np.float32))
+    store.update(
+        twice, rewards=np.array([3, 4], np.float32), advantages=np.array([1, 2], np.float32)
+    )
     got = store.get(handles[:1])
     assert (got.rewards[0], got.advantages[0]) == (4, 2)
 

@@ -77,8 +77,8 @@ class BatchArrays : public TrajectoryAllocator {
     block_ = {};
     nb::list made;
     const auto add = [&](void* data, nb::dlpack::dtype dtype, std::vector<std::size_t> shape) {
-      made.append(nb::cast(nb::ndarray<nb::numpy>(data, shape.size(), shape.data(), owner, nullptr,
-                                                  dtype)));
+      made.append(nb::cast(
+          nb::ndarray<nb::numpy>(data, shape.size(), shape.data(), owner, nullptr, dtype)));
     };
     const auto count = static_cast<std::size_t>(size_.count);
     const auto tokens = [&](std::int32_t width) {
@@ -311,14 +311,14 @@ void bind_trajectory_store(nb::module_& m) {
              const std::vector<std::int32_t>& widths, std::int64_t max_staleness, std::int64_t ttl,
              std::int64_t use_count_limit, std::int64_t max_per_group, bool evict_stalest,
              std::uint64_t seed) {
-            new (self) Self(
-                sizes_of(max_trajectories, num_blocks, num_buckets, token_widths, widths),
-                {.max_staleness = max_staleness,
-                 .ttl = ttl,
-                 .use_count_limit = use_count_limit,
-                 .max_per_group = max_per_group,
-                 .evict_stalest = evict_stalest},
-                seed);
+            new (self)
+                Self(sizes_of(max_trajectories, num_blocks, num_buckets, token_widths, widths),
+                     {.max_staleness = max_staleness,
+                      .ttl = ttl,
+                      .use_count_limit = use_count_limit,
+                      .max_per_group = max_per_group,
+                      .evict_stalest = evict_stalest},
+                     seed);
           },
           nb::arg("max_trajectories"), nb::arg("num_blocks"), nb::arg("num_buckets"),
           nb::arg("token_widths"), nb::arg("widths"), nb::arg("max_staleness"), nb::arg("ttl"),

@@ -124,7 +124,8 @@ void TokenArena::write_mask(std::uint32_t first, std::int64_t num_tokens,
   for_each_run(first, num_tokens, [&](std::int64_t block, std::int64_t offset, std::int64_t n) {
     for (std::int64_t done = 0; done < n; done += kBlock, ++block) {
       std::uint8_t bytes[kBlock] = {};
-      std::memcpy(bytes, mask + offset + done, static_cast<std::size_t>(std::min(kBlock, n - done)));
+      std::memcpy(bytes, mask + offset + done,
+                  static_cast<std::size_t>(std::min(kBlock, n - done)));
       std::uint32_t bits = 0;
       for (int part = 0; part < 4; ++part) {
         std::uint64_t eight = 0;
@@ -136,8 +137,7 @@ void TokenArena::write_mask(std::uint32_t first, std::int64_t num_tokens,
   });
 }
 
-void TokenArena::read_mask(std::uint32_t first, std::int64_t num_tokens,
-                           std::uint8_t* mask) const {
+void TokenArena::read_mask(std::uint32_t first, std::int64_t num_tokens, std::uint8_t* mask) const {
   for_each_run(first, num_tokens, [&](std::int64_t block, std::int64_t offset, std::int64_t n) {
     for (std::int64_t done = 0; done < n; done += kBlock, ++block) {
       std::uint8_t bytes[kBlock];
@@ -145,7 +145,8 @@ void TokenArena::read_mask(std::uint32_t first, std::int64_t num_tokens,
         const std::uint64_t eight = scattered(masks_[block] >> (8 * part));
         std::memcpy(bytes + 8 * part, &eight, 8);
       }
-      std::memcpy(mask + offset + done, bytes, static_cast<std::size_t>(std::min(kBlock, n - done)));
+      std::memcpy(mask + offset + done, bytes,
+                  static_cast<std::size_t>(std::min(kBlock, n - done)));
     }
   });
 }

@@ -2,8 +2,8 @@
 // space is lost but the end of each one's last block.
 //
 // A column keeps so many bytes of each token (ids, log-probs, whatever the caller declares); the
-// action mask is a bit each. Columns are apart, and blocks that follow each other are copied as one.
-// Not synchronized; different trajectories may be written and read at the same time.
+// action mask is a bit each. Columns are apart, and blocks that follow each other are copied as
+// one. Not synchronized; different trajectories may be written and read at the same time.
 #pragma once
 
 #include <cstddef>

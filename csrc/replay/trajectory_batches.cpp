@@ -71,6 +71,7 @@ void TrajectoryStore::pick(const TrajectoryQuery& query, Picked& picked) {
   const bool budgeted = query.token_budget >= 0;
   DistinctDraws draws(budgeted ? 0 : count);
   RandomStream& random = header_->random;
+  std::vector<std::int64_t> positions;
   for (std::int64_t i = 0; i < count; ++i) {
     std::int64_t k = i;
     if (query.order == DrawOrder::kNewest) {
@@ -79,11 +80,19 @@ void TrajectoryStore::pick(const TrajectoryQuery& query, Picked& picked) {
       k = query.replacement ? random.below(static_cast<std::uint32_t>(range.count))
                             : draws.draw(0, i, range.count, random);
     }
-    const std::uint32_t slot = order_.at(item_class, range.first + k);
-    if (budgeted && picked.num_tokens + records_[slot].length > query.token_budget) break;
-    if (budgeted) picked.num_tokens += records_[slot].length;
-    __builtin_prefetch(records_ + slot);
-    picked.slots.push_back(slot);
+    positions.push_back(order_.position(item_class, range.first + k));
+    if (!budgeted) continue;
+    // With a budget one at a time, to know when to stop.
+    const std::uint32_t slot = order_.item(positions.back());
+    picked.num_tokens += records_[slot].length;
+    if (picked.num_tokens > query.token_budget) {
+      positions.pop_back();
+      break;
+    }
+  }
+  for (const std::int64_t position : positions) {
+    picked.slots.push_back(order_.item(position));
+    __builtin_prefetch(records_ + picked.slots.back());
   }
   check_budget("sample", query.token_budget, picked);
 }
@@ -142,7 +151,6 @@ void TrajectoryStore::pick_groups(const GroupQuery& query, std::int64_t oldest, 
     const std::uint32_t group = group_order_.at(bucket, ranges[b].first + k);
     groups_.prefetch(group);
     picked.groups.push_back(group);
-    // With a budget one at a time, to know when to stop.
     if (budgeted && !pick_members(query, oldest, picked)) return;
   }
   if (!budgeted) pick_members(query, oldest, picked);
@@ -260,10 +268,12 @@ void TrajectoryStore::write_batch(const Picked& picked, const TrajectoryBatchSiz
   if (out.cu_groups != nullptr) std::ranges::copy(picked.cu_groups, out.cu_groups);
   const std::int64_t chunk = trajectories_per_chunk(size.count, size.num_tokens);
   parallel_for(size.count, chunk, [&](std::int64_t begin, std::int64_t stop) {
-    constexpr std::int64_t kAhead = 4;
+    constexpr std::int64_t kAhead = 12;
     for (std::int64_t b = begin; b < stop; ++b) {
       if (b + kAhead < stop) {
-        arena_.prefetch(records_[picked.slots[static_cast<std::size_t>(b + kAhead)]].first_block);
+        const Record& ahead = records_[picked.slots[static_cast<std::size_t>(b + kAhead)]];
+        groups_.prefetch(ahead.group);
+        arena_.prefetch(ahead.first_block);
       }
       const std::uint32_t slot = picked.slots[static_cast<std::size_t>(b)];
       write_row(slot, b, out);

@@ -122,9 +122,9 @@ struct GroupQuery {
   DrawOrder order = DrawOrder::kUniform;
   bool count_use = true;
   std::int64_t count = -1;
-  std::int64_t group_size = -1;              // members of each, drawn; -1: all
-  std::span<const double> bucket_weights;    // empty: all groups alike
-  const std::int64_t* group_ids = nullptr;   // these `count` groups instead of drawn ones
+  std::int64_t group_size = -1;             // members of each, drawn; -1: all
+  std::span<const double> bucket_weights;   // empty: all groups alike
+  const std::int64_t* group_ids = nullptr;  // these `count` groups instead of drawn ones
   std::int64_t max_staleness = -1;
   std::int64_t token_budget = -1;  // cuts between groups
 };
@@ -202,9 +202,9 @@ class TrajectoryStore {
   static_assert(sizeof(Record) == 64);
 
   struct Header {
-    std::uint64_t layout;  // of the sizes it was made for; 0: new
-    RandomStream random;          // trajectories and groups are drawn from it
-    RandomStream member_random;   // members of groups
+    std::uint64_t layout;        // of the sizes it was made for; 0: new
+    RandomStream random;         // trajectories and groups are drawn from it
+    RandomStream member_random;  // members of groups
     std::int64_t policy_version;
     std::int64_t clock;
     std::int64_t count;

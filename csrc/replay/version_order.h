@@ -3,7 +3,8 @@
 // Who is at least as new as a version is then a range of positions: the k-th of them, of a class or
 // of all, is found in a bitmap, so a draw among the fresh looks at none of the stale.
 //
-// Cost      insert of the newest version O(1) amortized; of an older one O(versions that are newer),
+// Cost      insert of the newest version O(1) amortized; of an older one O(versions that are
+// newer),
 //           because the first item of each of these moves to the end of its version. erase O(1).
 #pragma once
 
@@ -35,9 +36,14 @@ class VersionOrder {
   };
   static constexpr int kAll = -1;
   Range not_older(std::int64_t version, int item_class = kAll) const;
-  std::uint32_t at(int item_class, std::int64_t k) const {
-    return items_[of(item_class).select(k)];
+  std::uint32_t at(int item_class, std::int64_t k) const { return item(position(item_class, k)); }
+  // The same in two steps, for whoever asks for many: the position is soon in the caches.
+  std::int64_t position(int item_class, std::int64_t k) const {
+    const std::int64_t found = of(item_class).select(k);
+    __builtin_prefetch(items_ + found);
+    return found;
   }
+  std::uint32_t item(std::int64_t position) const { return items_[position]; }
 
  private:
   const RankBitmap& of(int item_class) const {

@@ -124,8 +124,8 @@ class TrajectoryStore:
             "ttl": _limit(check, "ttl", ttl, low=0),
             "use_count_limit": _limit(check, "use_count_limit", use_count_limit, low=1),
             "max_per_group": _limit(check, "max_per_group", max_per_group, low=1),
-            "evict_stalest": check.choice("evict", evict, ("oldest", "stalest")) == "stalest",
         }
+        check.choice("evict", evict, ("oldest", "stalest"))
         self.success_threshold = check.number("success_threshold", success_threshold)
         self.num_buckets = check.integer("num_buckets", num_buckets, low=2, high=128)
         seed = check.integer("seed", seed, low=0, high=2**64 - 1)
@@ -147,7 +147,7 @@ class TrajectoryStore:
         self.max_tokens = num_blocks * _BLOCK
         self._core = _core.TrajectoryStore(
             self.max_trajectories, num_blocks, self.num_buckets, token_widths, widths,
-            seed=seed, **limits,
+            seed=seed, evict_stalest=evict == "stalest", **limits,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -269,7 +269,7 @@ class TrajectoryStore:
         mask = arrays.pop(1)
         groups = contiguous(_numpy(group_ids), "int64")
         rewards, successes = contiguous(_numpy(rewards)), contiguous(_numpy(successes))
-        advantages = None if advantages is None else contiguous(_numpy(advantages))
+        advantages = _contiguous(advantages)
         self._core.add(
             batch, address(ends), [address(array) for array in arrays], address(mask),
             address(groups), address(versions), address(times), address(rewards),
@@ -364,9 +364,7 @@ class TrajectoryStore:
             group_ids is not None or token_budget is None
         ):
             actual = "both" if group_ids is not None else "neither"
-            raise check.error(
-                "num_groups", "be given, or `group_ids`, or a `token_budget`", actual
-            )
+            raise check.error("num_groups", "be given, or `group_ids`, or a `token_budget`", actual)
         count = (
             -1
             if num_groups is None
@@ -447,15 +445,15 @@ class TrajectoryStore:
             if values is not None:
                 check.array(name, values, ["B"], dtypes)
         rows = self._take_columns(check, columns, needed=False)
-        kept = [
-            None if values is None else contiguous(_numpy(values))
-            for values in (rewards, advantages, successes)
-        ]
+        # Under names: what is contiguous only in a copy has to live until the call has ended.
+        rewards, advantages, successes = map(_contiguous, (rewards, advantages, successes))
         return int(
             self._core.update(
                 address(asked),
                 len(asked),
-                *(address(values) for values in kept),
+                address(rewards),
+                address(advantages),
+                address(successes),
                 [address(rows.get(name)) for name in self._columns],
             )
         )
@@ -480,10 +478,8 @@ class TrajectoryStore:
         """All handles, from the oldest policy version to the newest."""
         return np.array(self._core.handles(), np.int64)
 
-    def group_counts(
-        self, group_ids: Array
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The stored trajectories of each group [G], and its successes as its bucket counts them."""
+    def group_counts(self, group_ids: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Each group's [G] stored trajectories, and its successes as its bucket counts them."""
         check = Arguments("group_counts")
         check.array("group_ids", group_ids, ["G"], INTEGERS)
         keys = contiguous(_numpy(group_ids), "int64")
@@ -510,9 +506,7 @@ class TrajectoryStore:
 
     def state(self) -> dict[str, npt.NDArray[np.uint8]]:
         """A copy of all that the store remembers, random state included, as named bytes."""
-        return {
-            name: np.frombuffer(part, np.uint8) for name, part in self._core.state().items()
-        }
+        return {name: np.frombuffer(part, np.uint8) for name, part in self._core.state().items()}
 
     def restore(self, state: Mapping[str, npt.NDArray[np.uint8]]) -> None:
         """Takes up a `state`, of this store or of one made with the same sizes and columns.
@@ -604,6 +598,10 @@ def _parsed_columns(
 def _numpy(array: Array) -> Array:
     """The array, or the memory of a CPU tensor, as NumPy sees it."""
     return array.detach().numpy() if is_torch(array) else array
+
+
+def _contiguous(array: Array | None) -> Array | None:
+    return None if array is None else contiguous(_numpy(array))
 
 
 def _returned(array: Array, like: Array) -> Array:

@@ -14,7 +14,8 @@ class TrajectoryBatch(Mapping[str, Array]):
         token_ids        [N] or [B, L] int32
         action_mask      [N] or [B, L] bool, true where the policy chose the token
         log_probs        [N] or [B, L] float32, the bits that were added
-        cu_seqlens       [B + 1] int32: trajectory i has tokens cu_seqlens[i] up to cu_seqlens[i + 1]
+        cu_seqlens       [B + 1] int32: trajectory i has tokens cu_seqlens[i] up to
+                         cu_seqlens[i + 1]
         handles          [B] int64
         group_ids        [B] int64
         policy_versions  [B] int64, of the policy that made the trajectory
