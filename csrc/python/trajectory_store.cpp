@@ -14,6 +14,7 @@
 #include "core/huge_pages.h"
 #include "python/batch_memory.h"
 #include "python/bind.h"
+#include "replay/top_k.h"
 
 namespace fastrl::python {
 namespace {
@@ -54,8 +55,13 @@ class OwnMemory {
 // One batch: a block of memory, cut into arrays.
 class BatchArrays : public TrajectoryAllocator {
  public:
-  BatchArrays(const TrajectorySizes& sizes, BatchMemory& memory, bool padded)
-      : sizes_(sizes), memory_(memory), padded_(padded) {}
+  enum class Layout : std::uint8_t { kPacked, kPadded, kNoTokens };
+
+  BatchArrays(const TrajectorySizes& sizes, BatchMemory& memory, Layout layout)
+      : sizes_(sizes),
+        memory_(memory),
+        padded_(layout == Layout::kPadded),
+        with_tokens_(layout != Layout::kNoTokens) {}
   ~BatchArrays() override {
     if (block_.data != nullptr) memory_.release(block_);  // nobody came for the arrays
   }
@@ -70,8 +76,8 @@ class BatchArrays : public TrajectoryAllocator {
     return out_;
   }
 
-  // Token columns (ids first), action mask, cu_seqlens, handles, group ids, policy versions,
-  // created, rewards, advantages, use counts, successes, columns, cu_groups or None.
+  // Token columns (ids first) and action mask, or neither; cu_seqlens, handles, group ids, policy
+  // versions, created, rewards, advantages, use counts, successes, columns, cu_groups or None.
   nb::tuple arrays() {
     const nb::capsule owner = memory_.owner(block_);
     block_ = {};
@@ -87,11 +93,13 @@ class BatchArrays : public TrajectoryAllocator {
       if (width > 0) shape.push_back(static_cast<std::size_t>(width));
       return shape;
     };
-    add(out_.token_columns[0], nb::dtype<std::int32_t>(), tokens(0));
-    for (std::size_t c = 1; c < out_.token_columns.size(); ++c) {
-      add(out_.token_columns[c], nb::dtype<std::uint8_t>(), tokens(sizes_.token_widths[c]));
+    if (with_tokens_) {
+      add(out_.token_columns[0], nb::dtype<std::int32_t>(), tokens(0));
+      for (std::size_t c = 1; c < out_.token_columns.size(); ++c) {
+        add(out_.token_columns[c], nb::dtype<std::uint8_t>(), tokens(sizes_.token_widths[c]));
+      }
+      add(out_.action_mask, nb::dtype<bool>(), tokens(0));
     }
-    add(out_.action_mask, nb::dtype<bool>(), tokens(0));
     add(out_.cu_seqlens, nb::dtype<std::int32_t>(), {count + 1});
     add(out_.handles, nb::dtype<std::int64_t>(), {count});
     add(out_.group_ids, nb::dtype<std::int64_t>(), {count});
@@ -123,11 +131,13 @@ class BatchArrays : public TrajectoryAllocator {
     };
     const std::int64_t tokens = padded_ ? size_.count * size_.longest : size_.num_tokens;
     out_.row = padded_ ? size_.longest : 0;
-    out_.token_columns.resize(sizes_.token_widths.size());
-    for (std::size_t c = 0; c < sizes_.token_widths.size(); ++c) {
-      take(out_.token_columns[c], tokens * sizes_.token_widths[c]);
+    if (with_tokens_) {
+      out_.token_columns.resize(sizes_.token_widths.size());
+      for (std::size_t c = 0; c < sizes_.token_widths.size(); ++c) {
+        take(out_.token_columns[c], tokens * sizes_.token_widths[c]);
+      }
+      take(out_.action_mask, tokens);
     }
-    take(out_.action_mask, tokens);
     take(out_.cu_seqlens, size_.count + 1);
     take(out_.handles, size_.count);
     take(out_.group_ids, size_.count);
@@ -148,6 +158,7 @@ class BatchArrays : public TrajectoryAllocator {
   const TrajectorySizes& sizes_;
   BatchMemory& memory_;
   bool padded_;
+  bool with_tokens_;
   TrajectoryBatchSize size_;
   TrajectoryOutput out_;
   BatchMemory::Block block_;
@@ -188,8 +199,8 @@ class BoundTrajectoryStore {
 
   nb::tuple sample(std::int64_t count, int order, bool replacement, bool successes_only,
                    std::int64_t max_staleness, std::int64_t token_budget, bool count_use,
-                   bool padded) {
-    return batch(padded, [&](TrajectoryAllocator& arrays) {
+                   int layout) {
+    return batch(layout, [&](TrajectoryAllocator& arrays) {
       store_.sample({.order = static_cast<DrawOrder>(order),
                      .replacement = replacement,
                      .successes_only = successes_only,
@@ -204,8 +215,8 @@ class BoundTrajectoryStore {
   nb::tuple sample_groups(std::int64_t count, int order, std::int64_t group_size,
                           const std::vector<double>& bucket_weights, std::uintptr_t group_ids,
                           std::int64_t max_staleness, std::int64_t token_budget, bool count_use,
-                          bool padded) {
-    return batch(padded, [&](TrajectoryAllocator& arrays) {
+                          int layout) {
+    return batch(layout, [&](TrajectoryAllocator& arrays) {
       store_.sample_groups({.order = static_cast<DrawOrder>(order),
                             .count_use = count_use,
                             .count = count,
@@ -218,8 +229,8 @@ class BoundTrajectoryStore {
     });
   }
 
-  nb::tuple get(std::uintptr_t handles, std::int64_t n, bool count_use, bool padded) {
-    return batch(padded, [&](TrajectoryAllocator& arrays) {
+  nb::tuple get(std::uintptr_t handles, std::int64_t n, bool count_use, int layout) {
+    return batch(layout, [&](TrajectoryAllocator& arrays) {
       store_.get(handles_of(handles, n), count_use, arrays);
     });
   }
@@ -250,8 +261,8 @@ class BoundTrajectoryStore {
 
  private:
   template <typename Draw>
-  nb::tuple batch(bool padded, Draw&& draw) {
-    BatchArrays arrays(sizes_, *batches_, padded);
+  nb::tuple batch(int layout, Draw&& draw) {
+    BatchArrays arrays(sizes_, *batches_, static_cast<BatchArrays::Layout>(layout));
     {
       const nb::gil_scoped_release release;
       draw(arrays);
@@ -295,6 +306,19 @@ TrajectorySizes sizes_of(std::int64_t max_trajectories, std::int64_t num_blocks,
 }  // namespace
 
 void bind_trajectory_store(nb::module_& m) {
+  m.def(
+      "top_k",
+      [](std::uintptr_t queries, std::int64_t num_queries, std::uintptr_t keys,
+         std::int64_t num_keys, std::int64_t dim, std::int64_t k, std::uintptr_t rows,
+         std::uintptr_t scores) {
+        top_k({.queries = pointer<const float>(queries),
+               .num_queries = num_queries,
+               .keys = pointer<const float>(keys),
+               .num_keys = num_keys,
+               .dim = dim},
+              k, pointer<std::int64_t>(rows), pointer<double>(scores));
+      },
+      nb::call_guard<nb::gil_scoped_release>());
   m.def("trajectory_store_size",
         [](std::int64_t max_trajectories, std::int64_t num_blocks, std::int32_t num_buckets,
            const std::vector<std::int32_t>& token_widths, const std::vector<std::int32_t>& widths) {
@@ -370,6 +394,14 @@ void bind_trajectory_store(nb::module_& m) {
           "bucket_counts",
           [](Self& self, std::uintptr_t counts) {
             self.store().bucket_counts(pointer<std::int64_t>(counts));
+          },
+          free)
+      .def(
+          "nearest",
+          [](Self& self, std::uintptr_t queries, std::int64_t num_queries, std::size_t column,
+             std::int64_t k, std::uintptr_t handles, std::uintptr_t scores) {
+            self.store().nearest(pointer<const float>(queries), num_queries, column, k,
+                                 pointer<std::int64_t>(handles), pointer<double>(scores));
           },
           free)
       .def("handles", [](Self& self) { return self.store().handles(); })

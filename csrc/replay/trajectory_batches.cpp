@@ -245,8 +245,8 @@ void TrajectoryStore::emit(const char* function, Picked& picked, bool count_use,
     fail_value(function, "token_budget", "keep a batch below 2^31 tokens", concat(size.num_tokens));
   }
   write_batch(picked, size, allocator.allocate(size));
-  header_->counters.sampled += size.count;
   if (!count_use) return;
+  header_->counters.sampled += size.count;
   for (const std::uint32_t slot : picked.slots) {
     Record& record = records_[slot];
     if (record.length == 0) continue;  // drawn twice, and gone after the first
@@ -277,6 +277,7 @@ void TrajectoryStore::write_batch(const Picked& picked, const TrajectoryBatchSiz
       }
       const std::uint32_t slot = picked.slots[static_cast<std::size_t>(b)];
       write_row(slot, b, out);
+      if (out.token_columns.empty()) continue;
       write_row_tokens(slot, out.row == 0 ? out.cu_seqlens[b] : b * out.row, out);
     }
   });

@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/thread_pool.h"
+#include "replay/top_k.h"
 
 namespace fastrl {
 namespace {
@@ -422,6 +423,23 @@ void TrajectoryStore::group_counts(std::span<const std::int64_t> group_ids, std:
     *successes++ = group == kNone                 ? 0
                    : groups_[group].reported >= 0 ? groups_[group].reported
                                                   : groups_[group].successes;
+  }
+}
+
+void TrajectoryStore::nearest(const float* queries, std::int64_t num_queries, std::size_t column,
+                              std::int64_t k, std::int64_t* handles, double* scores) const {
+  const std::scoped_lock lock(mutex_);
+  std::vector<std::uint8_t> valid(static_cast<std::size_t>(header_->untouched));
+  for (std::size_t slot = 0; slot < valid.size(); ++slot) valid[slot] = records_[slot].length != 0;
+  top_k({.queries = queries,
+         .num_queries = num_queries,
+         .keys = reinterpret_cast<const float*>(columns_[column]),
+         .num_keys = header_->untouched,
+         .dim = sizes_.widths[column] / static_cast<std::int64_t>(sizeof(float)),
+         .valid = valid.data()},
+        k, handles, scores);
+  for (std::int64_t i = 0; i < num_queries * k; ++i) {
+    if (handles[i] >= 0) handles[i] = handle(static_cast<std::uint32_t>(handles[i]));
   }
 }
 

@@ -43,7 +43,7 @@ struct TrajectoryCounters {
   std::int64_t added = 0;
   std::int64_t refused_stale = 0;    // too old on arrival
   std::int64_t refused_updates = 0;  // of trajectories that are gone
-  std::int64_t sampled = 0;
+  std::int64_t sampled = 0;          // draws that counted as a use
   std::int64_t evicted[kNumEvictions] = {};
 };
 
@@ -61,7 +61,7 @@ struct TrajectoryTotals {
 struct TrajectoryInput {
   std::int64_t count = 0;
   const std::int32_t* cu_seqlens = nullptr;  // [count + 1]
-  std::vector<const std::byte*> token_columns;
+  std::vector<const std::byte*> token_columns = {};
   const std::uint8_t* action_mask = nullptr;
   const std::int64_t* group_ids = nullptr;
   const std::int64_t* policy_versions = nullptr;
@@ -70,14 +70,14 @@ struct TrajectoryInput {
   const float* advantages = nullptr;
   const std::uint8_t* successes = nullptr;
   const std::int32_t* group_successes = nullptr;  // null: count the stored ones
-  std::vector<const std::byte*> columns;
+  std::vector<const std::byte*> columns = {};
 };
 
 // Where a batch goes. Packed: token columns have as many tokens as the batch, `row` is 0. Padded:
-// row b starts at b · row.
+// row b starts at b · row. Without token columns no tokens are written.
 struct TrajectoryOutput {
   std::int64_t row = 0;
-  std::vector<std::byte*> token_columns;
+  std::vector<std::byte*> token_columns = {};
   std::uint8_t* action_mask = nullptr;
   std::int32_t* cu_seqlens = nullptr;
   std::int64_t* handles = nullptr;
@@ -89,7 +89,7 @@ struct TrajectoryOutput {
   std::int32_t* use_counts = nullptr;
   std::uint8_t* successes = nullptr;
   std::int32_t* cu_groups = nullptr;
-  std::vector<std::byte*> columns;
+  std::vector<std::byte*> columns = {};
 };
 
 struct TrajectoryBatchSize {
@@ -122,9 +122,9 @@ struct GroupQuery {
   DrawOrder order = DrawOrder::kUniform;
   bool count_use = true;
   std::int64_t count = -1;
-  std::int64_t group_size = -1;             // members of each, drawn; -1: all
-  std::span<const double> bucket_weights;   // empty: all groups alike
-  const std::int64_t* group_ids = nullptr;  // these `count` groups instead of drawn ones
+  std::int64_t group_size = -1;                 // members of each, drawn; -1: all
+  std::span<const double> bucket_weights = {};  // empty: all groups alike
+  const std::int64_t* group_ids = nullptr;      // these `count` groups instead of drawn ones
   std::int64_t max_staleness = -1;
   std::int64_t token_budget = -1;  // cuts between groups
 };
@@ -134,7 +134,7 @@ struct TrajectoryChange {
   const float* rewards = nullptr;
   const float* advantages = nullptr;
   const std::uint8_t* successes = nullptr;
-  std::vector<const std::byte*> columns;
+  std::vector<const std::byte*> columns = {};
 };
 
 class TrajectoryStore {
@@ -166,6 +166,10 @@ class TrajectoryStore {
   // Stored members, and successes as the buckets count them, of each group; 0 for unknown ones.
   void group_counts(std::span<const std::int64_t> group_ids, std::int64_t* members,
                     std::int64_t* successes) const;
+  // Handles of the k trajectories whose vectors in a column of floats have the largest dot products
+  // with each query; -1 and -infinity where there are no more.
+  void nearest(const float* queries, std::int64_t num_queries, std::size_t column, std::int64_t k,
+               std::int64_t* handles, double* scores) const;
   // Handles of the trajectories in the order of their versions.
   std::vector<std::int64_t> handles() const;
   // [num_buckets] groups in each bucket.

@@ -308,7 +308,7 @@ class TrajectoryStore:
         return members[:group_size]
 
     def _used(self, picked: list[Trajectory], count_use: bool) -> list[Trajectory]:
-        self.sampled += len(picked)
+        self.sampled += len(picked) if count_use else 0
         for kept in picked if count_use else []:
             if kept in self.arrivals:
                 kept.use_count += 1

@@ -2,22 +2,48 @@
 
 from fastrl.replay.batch import Batch
 from fastrl.replay.buffer import Places, ReplayBuffer
+from fastrl.replay.difficulty_replay import DifficultyReplay, difficulty_weights
 from fastrl.replay.fields import Field
+from fastrl.replay.group_substitution import GroupSubstitution, Substitution
 from fastrl.replay.priority_index import Draw, PriorityIndex
+from fastrl.replay.retrieval import Retrieved, TopKRetriever
 from fastrl.replay.samplers import Linear, Prioritized, Uniform
+from fastrl.replay.self_imitation import SelfImitation, warm_up
+from fastrl.replay.success_replay import (
+    DeadGroups,
+    Injection,
+    add_successes,
+    append_successes,
+    dead_groups,
+    inject_successes,
+)
 from fastrl.replay.trajectories import TrajectoryStore
 from fastrl.replay.trajectory_batch import TrajectoryBatch
 
 __all__ = [
     "Batch",
+    "DeadGroups",
+    "DifficultyReplay",
     "Draw",
     "Field",
+    "GroupSubstitution",
+    "Injection",
     "Linear",
     "Places",
     "Prioritized",
     "PriorityIndex",
     "ReplayBuffer",
+    "Retrieved",
+    "SelfImitation",
+    "Substitution",
+    "TopKRetriever",
     "TrajectoryBatch",
     "TrajectoryStore",
     "Uniform",
+    "add_successes",
+    "append_successes",
+    "dead_groups",
+    "difficulty_weights",
+    "inject_successes",
+    "warm_up",
 ]

@@ -7,37 +7,29 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl import _core
-from fastrl._dispatch import (
-    INTEGERS,
-    MASKS,
-    Arguments,
-    Array,
-    address,
-    contiguous,
-    device_name,
-    dtype_name,
-    is_torch,
+from fastrl._dispatch import INTEGERS, MASKS, Arguments, Array, address, contiguous, device_name
+from fastrl.replay.trajectory_arguments import (
+    TRAJECTORY_ARRAYS,
+    Column,
+    as_framework,
+    as_numpy,
+    checked_ends,
+    checked_handles,
+    contiguous_numpy,
+    finite_vectors,
+    limit,
+    numbers_of_rows,
+    packed_tokens,
+    parsed_columns,
+    per_trajectory,
 )
 from fastrl.replay.trajectory_batch import TrajectoryBatch
-
-Column = str | tuple[Sequence[int], str]
-"""A dtype, or a shape and a dtype, of what is kept per trajectory or per token."""
 
 _BLOCK = 32  # tokens
 _ORDERS = ("uniform", "newest", "oldest")
 _LAYOUTS = ("packed", "padded")
+_NO_TOKENS = 2
 _OUTPUTS = ("numpy", "torch")
-_DTYPES = (
-    "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64",
-)  # fmt: skip
-_TRAJECTORY_ARRAYS = (
-    "handles", "group_ids", "policy_versions", "created", "rewards", "advantages", "use_counts",
-    "successes",
-)  # fmt: skip
-_TAKEN = {
-    *_TRAJECTORY_ARRAYS, "token_ids", "action_mask", "log_probs", "cu_seqlens", "cu_groups",
-    "attention_mask", "lengths", "group_successes",
-}  # fmt: skip
 
 
 class TrajectoryStore:
@@ -115,15 +107,15 @@ class TrajectoryStore:
             "max_trajectories", max_trajectories, low=1, high=2**31 - 1
         )
         own = {"log_probs": "float32"} if check.flag("log_probs", log_probs) else {}
-        self._token_columns = _parsed_columns(check, "token_columns", token_columns, own)
-        self._columns = _parsed_columns(check, "columns", columns, {})
+        self._token_columns = parsed_columns(check, "token_columns", token_columns, own)
+        self._columns = parsed_columns(check, "columns", columns, {})
         for name in self._columns.keys() & self._token_columns.keys():
             raise check.error("columns", "have other names than `token_columns`", repr(name))
         limits = {
-            "max_staleness": _limit(check, "max_staleness", max_staleness, low=0),
-            "ttl": _limit(check, "ttl", ttl, low=0),
-            "use_count_limit": _limit(check, "use_count_limit", use_count_limit, low=1),
-            "max_per_group": _limit(check, "max_per_group", max_per_group, low=1),
+            "max_staleness": limit(check, "max_staleness", max_staleness, low=0),
+            "ttl": limit(check, "ttl", ttl, low=0),
+            "use_count_limit": limit(check, "use_count_limit", use_count_limit, low=1),
+            "max_per_group": limit(check, "max_per_group", max_per_group, low=1),
         }
         check.choice("evict", evict, ("oldest", "stalest"))
         self.success_threshold = check.number("success_threshold", success_threshold)
@@ -154,6 +146,11 @@ class TrajectoryStore:
         return int(self._core.totals()["count"])
 
     @property
+    def column_names(self) -> tuple[str, ...]:
+        """What is kept beside the ids, the mask and the fixed numbers of a trajectory."""
+        return (*self._token_columns, *self._columns)
+
+    @property
     def num_groups(self) -> int:
         """Groups that have a trajectory in the store."""
         return int(self._core.totals()["num_groups"])
@@ -175,7 +172,11 @@ class TrajectoryStore:
 
     @property
     def counters(self) -> dict[str, Any]:
-        """`added`, `sampled`, `refused_stale`, `refused_updates`, and `evicted` by reason."""
+        """How many were added, sampled, refused and evicted.
+
+        `added`, `sampled` (draws that counted as a use), `refused_stale`, `refused_updates`, and
+        `evicted` by reason.
+        """
         totals = self._core.totals()
         names = ("added", "sampled", "refused_stale", "refused_updates", "evicted")
         return {name: totals[name] for name in names}
@@ -242,7 +243,7 @@ class TrajectoryStore:
         check.array("action_mask", action_mask, shape, MASKS)
         for name, (more, dtype, _) in self._token_columns.items():
             check.array(name, tokens[name], [*shape, *more], [dtype])
-        ends = _check_layout(check, token_ids, cu_seqlens, attention_mask, lengths)
+        ends = checked_ends(check, token_ids, cu_seqlens, attention_mask, lengths)
         check.array("group_ids", group_ids, ["B"], INTEGERS)
         batch = check.size("B")
         check.array("rewards", rewards, ["B"], ["float32"])
@@ -252,31 +253,66 @@ class TrajectoryStore:
             check.array("successes", successes, ["B"], MASKS)
         if group_successes is not None:
             check.array("group_successes", group_successes, ["B"], INTEGERS)
-            group_successes = np.clip(_numpy(group_successes), -1, 2**31 - 1).astype(np.int32)
+            group_successes = np.clip(as_numpy(group_successes), -1, 2**31 - 1).astype(np.int32)
         rows = self._take_columns(check, extra, needed=True)
-        versions = _numbers(check, "policy_versions", policy_versions, batch)
-        times = None if created is None else _numbers(check, "created", created, batch)
+        versions = per_trajectory(check, "policy_versions", policy_versions, batch)
+        times = None if created is None else per_trajectory(check, "created", created, batch)
 
         if successes is None:
-            successes = _numpy(rewards) >= np.float32(self.success_threshold)
-        packed = _packed_tokens(check, tokens, attention_mask, lengths)
+            successes = as_numpy(rewards) >= np.float32(self.success_threshold)
+        packed = packed_tokens(check, tokens, attention_mask, lengths)
         if ends is None:
             assert cu_seqlens is not None
-            ends = contiguous(_numpy(cu_seqlens))
+            ends = contiguous(as_numpy(cu_seqlens))
         handles = np.empty(batch, np.int64)
         # Under names: what is contiguous only in a copy has to live until the call has ended.
-        arrays = [contiguous(_numpy(array)) for array in packed.values()]
+        arrays = [contiguous(as_numpy(array)) for array in packed.values()]
         mask = arrays.pop(1)
-        groups = contiguous(_numpy(group_ids), "int64")
-        rewards, successes = contiguous(_numpy(rewards)), contiguous(_numpy(successes))
-        advantages = _contiguous(advantages)
+        groups = contiguous(as_numpy(group_ids), "int64")
+        rewards, successes = contiguous(as_numpy(rewards)), contiguous(as_numpy(successes))
+        advantages = contiguous_numpy(advantages)
         self._core.add(
             batch, address(ends), [address(array) for array in arrays], address(mask),
             address(groups), address(versions), address(times), address(rewards),
             address(advantages), address(successes), address(group_successes),
             [address(row) for row in rows.values()], address(handles),
         )  # fmt: skip
-        return _returned(handles, token_ids)
+        return as_framework(handles, token_ids)
+
+    def add_batch(
+        self,
+        batch: TrajectoryBatch,
+        *,
+        rows: Array | None = None,
+        policy_versions: Array | int,
+        group_successes: Array | None = None,
+    ) -> Array:
+        """Adds trajectories of a packed batch, with all that the store keeps; their handles.
+
+        Args:
+            batch: At least `token_ids`, `action_mask`, `cu_seqlens`, `group_ids`, `rewards` and
+                the store's columns; `advantages` and `successes` where they are known.
+            rows: [K] those that are added; None: all.
+            policy_versions: [B] int64, or one number.
+            group_successes: [B] as in `add`.
+        """
+        chosen, counts, versions = batch, group_successes, policy_versions
+        if rows is not None:
+            rows = np.asarray(rows)
+            chosen = batch.select(rows)
+            counts = None if counts is None else np.asarray(counts)[rows]
+            versions = numbers_of_rows(versions, rows)
+        names = {
+            "token_ids", "action_mask", "cu_seqlens", "group_ids", "rewards", "advantages",
+            "successes", *self.column_names,
+        }  # fmt: skip
+        arrays = {name: chosen[name] for name in chosen if name in names}
+        # One framework for all, that of the batch.
+        if not isinstance(versions, int | np.integer):
+            versions = as_framework(as_numpy(versions), chosen.rewards)
+        if counts is not None:
+            counts = as_framework(as_numpy(counts), chosen.rewards)
+        return self.add(**arrays, policy_versions=versions, group_successes=counts)
 
     def sample(
         self,
@@ -317,10 +353,10 @@ class TrajectoryStore:
             _ORDERS.index(order),
             replacement,
             check.flag("successes_only", successes_only),
-            _limit(check, "max_staleness", max_staleness, low=0),
-            _limit(check, "token_budget", token_budget, low=1),
+            limit(check, "max_staleness", max_staleness, low=0),
+            limit(check, "token_budget", token_budget, low=1),
             check.flag("count_use", count_use),
-            check.choice("layout", layout, _LAYOUTS) == "padded",
+            _LAYOUTS.index(check.choice("layout", layout, _LAYOUTS)),
         )
         return self._batch(arrays, to_torch=to_torch)
 
@@ -373,7 +409,7 @@ class TrajectoryStore:
         named = None
         if group_ids is not None:
             check.array("group_ids", group_ids, ["G"], INTEGERS)
-            named = contiguous(_numpy(group_ids), "int64")
+            named = contiguous(as_numpy(group_ids), "int64")
             count = len(named)
         weights: list[float] = []
         if bucket_weights is not None:
@@ -384,13 +420,13 @@ class TrajectoryStore:
         arrays = self._core.sample_groups(
             count,
             _ORDERS.index(order),
-            _limit(check, "group_size", group_size, low=1),
+            limit(check, "group_size", group_size, low=1),
             weights,
             address(named),
-            _limit(check, "max_staleness", max_staleness, low=0),
-            _limit(check, "token_budget", token_budget, low=1),
+            limit(check, "max_staleness", max_staleness, low=0),
+            limit(check, "token_budget", token_budget, low=1),
             check.flag("count_use", count_use),
-            check.choice("layout", layout, _LAYOUTS) == "padded",
+            _LAYOUTS.index(check.choice("layout", layout, _LAYOUTS)),
         )
         return self._batch(arrays, to_torch=to_torch)
 
@@ -405,13 +441,21 @@ class TrajectoryStore:
         """The trajectories of these handles [B], all of which must be in the store."""
         check = Arguments("get")
         to_torch = check.choice("output", output, _OUTPUTS) == "torch"
-        asked = _handles(check, handles)
+        asked = checked_handles(check, handles)
         arrays = self._core.get(
             address(asked),
             len(asked),
             check.flag("count_use", count_use),
-            check.choice("layout", layout, _LAYOUTS) == "padded",
+            _LAYOUTS.index(check.choice("layout", layout, _LAYOUTS)),
         )
+        return self._batch(arrays, to_torch=to_torch)
+
+    def peek(self, handles: Array, *, output: str = "numpy") -> TrajectoryBatch:
+        """What `get` would give, without tokens and without counting as a draw."""
+        check = Arguments("peek")
+        to_torch = check.choice("output", output, _OUTPUTS) == "torch"
+        asked = checked_handles(check, handles)
+        arrays = self._core.get(address(asked), len(asked), False, _NO_TOKENS)
         return self._batch(arrays, to_torch=to_torch)
 
     def update(
@@ -436,7 +480,7 @@ class TrajectoryStore:
             **columns: Some of the store's `columns`, [B, ...].
         """
         check = Arguments("update")
-        asked = _handles(check, handles)
+        asked = checked_handles(check, handles)
         for name, values, dtypes in (
             ("rewards", rewards, ("float32",)),
             ("advantages", advantages, ("float32",)),
@@ -446,7 +490,7 @@ class TrajectoryStore:
                 check.array(name, values, ["B"], dtypes)
         rows = self._take_columns(check, columns, needed=False)
         # Under names: what is contiguous only in a copy has to live until the call has ended.
-        rewards, advantages, successes = map(_contiguous, (rewards, advantages, successes))
+        rewards, advantages, successes = map(contiguous_numpy, (rewards, advantages, successes))
         return int(
             self._core.update(
                 address(asked),
@@ -460,7 +504,7 @@ class TrajectoryStore:
 
     def remove(self, handles: Array) -> int:
         """Removes trajectories; the number of those that were still there."""
-        asked = _handles(Arguments("remove"), handles)
+        asked = checked_handles(Arguments("remove"), handles)
         return int(self._core.remove(address(asked), len(asked)))
 
     def clear(self) -> int:
@@ -469,7 +513,7 @@ class TrajectoryStore:
 
     def contains(self, handles: Array) -> npt.NDArray[np.bool_]:
         """[B] whether each handle's trajectory is still in the store."""
-        asked = _handles(Arguments("contains"), handles)
+        asked = checked_handles(Arguments("contains"), handles)
         there = np.empty(len(asked), np.bool_)
         self._core.contains(address(asked), len(asked), address(there))
         return there
@@ -482,7 +526,7 @@ class TrajectoryStore:
         """Each group's [G] stored trajectories, and its successes as its bucket counts them."""
         check = Arguments("group_counts")
         check.array("group_ids", group_ids, ["G"], INTEGERS)
-        keys = contiguous(_numpy(group_ids), "int64")
+        keys = contiguous(as_numpy(group_ids), "int64")
         members, successes = np.empty((2, len(keys)), np.int64)
         self._core.group_counts(address(keys), len(keys), address(members), address(successes))
         return members, successes
@@ -492,6 +536,37 @@ class TrajectoryStore:
         counts = np.empty(self.num_buckets, np.int64)
         self._core.bucket_counts(address(counts))
         return counts
+
+    def nearest(
+        self, queries: Array, k: int, *, column: str
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """The trajectories whose vectors in a column match queries best, by dot product.
+
+        Exact: all are looked at. Equal scores are in no particular order.
+
+        Args:
+            queries: [Q, D] float32, finite.
+            k: Trajectories for each query.
+            column: One of the store's `columns`, ``((D,), "float32")``.
+
+        Returns:
+            [Q, k] handles and [Q, k] float64 scores, best first; −1 and −inf where there are no
+            more trajectories.
+        """
+        check = Arguments("nearest")
+        names = [
+            n
+            for n, (shape, dtype, _) in self._columns.items()
+            if dtype == "float32" and len(shape) == 1
+        ]
+        check.choice("column", column, names)
+        asked = finite_vectors(check, "queries", queries, "Q", self._columns[column][0][0])
+        k = check.integer("k", k, low=1, high=2**31 - 1)
+        handles = np.empty((len(asked), k), np.int64)
+        scores = np.empty((len(asked), k))
+        place = list(self._columns).index(column)
+        self._core.nearest(address(asked), len(asked), place, k, address(handles), address(scores))
+        return handles, scores
 
     def advance(self, policy_version: int | None = None, *, clock: int | None = None) -> None:
         """Says that the policy, or the time, has moved on; what is too old now goes."""
@@ -531,13 +606,13 @@ class TrajectoryStore:
         for name, (shape, dtype, _) in self._columns.items():
             if name in given:
                 check.array(name, given[name], ["B", *shape], [dtype])
-                rows[name] = contiguous(_numpy(given[name]))
+                rows[name] = contiguous(as_numpy(given[name]))
             elif needed:
                 raise check.error(name, "be given, as the store keeps it", None)
         return rows
 
     def _checked_weights(self, check: Arguments, weights: Array | Sequence[float]) -> list[float]:
-        numbers = np.asarray(_numpy(weights), np.float64)
+        numbers = np.asarray(as_numpy(weights), np.float64)
         if numbers.shape != (self.num_buckets,):
             rule = f"have shape [num_buckets] = [{self.num_buckets}]"
             raise check.error("bucket_weights", rule, list(numbers.shape))
@@ -549,13 +624,17 @@ class TrajectoryStore:
 
     def _batch(self, arrays: Sequence[Any], *, to_torch: bool) -> TrajectoryBatch:
         values = iter(arrays)
-        named: dict[str, Array] = {"token_ids": next(values)}
-        for name, (shape, dtype, _) in self._token_columns.items():
-            flat = next(values).view(dtype)
-            named[name] = flat.reshape(*flat.shape[:-1], *shape)
-        named["action_mask"] = next(values)
+        named: dict[str, Array] = {}
+        per_token: list[str] = []
+        if len(arrays) > len(TRAJECTORY_ARRAYS) + len(self._columns) + 2:
+            named["token_ids"] = next(values)
+            for name, (shape, dtype, _) in self._token_columns.items():
+                flat = next(values).view(dtype)
+                named[name] = flat.reshape(*flat.shape[:-1], *shape)
+            named["action_mask"] = next(values)
+            per_token = list(named)
         named["cu_seqlens"] = next(values)
-        for name in _TRAJECTORY_ARRAYS:
+        for name in TRAJECTORY_ARRAYS:
             named[name] = next(values)
         for name, (shape, dtype, _) in self._columns.items():
             flat = next(values).view(dtype)
@@ -567,128 +646,4 @@ class TrajectoryStore:
             import torch
 
             named = {name: torch.from_numpy(array) for name, array in named.items()}
-        return TrajectoryBatch(named)
-
-
-def _limit(check: Arguments, name: str, value: int | None, *, low: int) -> int:
-    return -1 if value is None else check.integer(name, value, low=low, high=2**62)
-
-
-def _parsed_columns(
-    check: Arguments, argument: str, given: Mapping[str, Column] | None, own: Mapping[str, Column]
-) -> dict[str, tuple[list[int], str, int]]:
-    """Shape, dtype and bytes of each column."""
-    parsed = {}
-    for name in given or {}:
-        if not isinstance(name, str) or not name.isidentifier() or name in _TAKEN:
-            raise check.error(argument, "have names that are free and identifiers", repr(name))
-    for name, column in {**own, **(given or {})}.items():
-        shape, dtype = ((), column) if isinstance(column, str) else column
-        if dtype not in _DTYPES:
-            listed = ", ".join(_DTYPES)
-            raise check.error(f"{argument}[{name!r}]", f"have a dtype out of {listed}", repr(dtype))
-        sizes = [check.integer(f"{argument}[{name!r}]", size, low=1) for size in shape]
-        width = int(np.prod(sizes, dtype=np.int64)) * np.dtype(dtype).itemsize
-        if width >= 2**31:
-            raise check.error(f"{argument}[{name!r}]", "have less than 2^31 bytes", width)
-        parsed[name] = (sizes, dtype, width)
-    return parsed
-
-
-def _numpy(array: Array) -> Array:
-    """The array, or the memory of a CPU tensor, as NumPy sees it."""
-    return array.detach().numpy() if is_torch(array) else array
-
-
-def _contiguous(array: Array | None) -> Array | None:
-    return None if array is None else contiguous(_numpy(array))
-
-
-def _returned(array: Array, like: Array) -> Array:
-    if not is_torch(like):
-        return array
-    import torch
-
-    return torch.from_numpy(array)
-
-
-def _handles(check: Arguments, handles: Array) -> Array:
-    check.array("handles", handles, ["B"], ["int64"])
-    return contiguous(_numpy(handles))
-
-
-def _numbers(check: Arguments, name: str, value: Array | int, batch: int) -> Array:
-    """[B] int64 of one number or of an array."""
-    if isinstance(value, int | np.integer):
-        high = 2**63 - 1
-        return np.full(batch, check.integer(name, value, low=-high, high=high), np.int64)
-    check.array(name, value, ["B"], ["int64"])
-    return contiguous(_numpy(value))
-
-
-def _check_layout(
-    check: Arguments,
-    token_ids: Array,
-    cu_seqlens: Array | None,
-    attention_mask: Array | None,
-    lengths: Array | None,
-) -> Array | None:
-    """Checks what says where trajectories end; their ends where the tokens are padded."""
-    given = [value is not None for value in (cu_seqlens, attention_mask, lengths)]
-    if sum(given) != 1:
-        raise check.error(
-            "cu_seqlens", "be given, or `attention_mask`, or `lengths`", f"{sum(given)} of them"
-        )
-    if cu_seqlens is not None:
-        check.array("cu_seqlens", cu_seqlens, ["B + 1"], ["int32"])
-        ends = _numpy(cu_seqlens)
-        tokens = token_ids.shape[0]
-        if len(ends) == 0 or ends[0] != 0 or ends[-1] != tokens or (np.diff(ends) < 1).any():
-            rule = f"rise from 0 to the {tokens} tokens, at least 1 a trajectory"
-            raise check.error("cu_seqlens", rule, ends.tolist() if len(ends) < 9 else "others")
-        check.array("cu_seqlens", cu_seqlens[1:], ["B"], ["int32"])
-        return None
-    if attention_mask is not None:
-        check.array("attention_mask", attention_mask, ["B", "L"], MASKS)
-        counts = np.count_nonzero(_numpy(attention_mask), axis=1)
-    else:
-        check.array("lengths", lengths, ["B"], INTEGERS)
-        counts = _numpy(lengths)
-        if (counts > token_ids.shape[1]).any():
-            rule = f"be at most L = {token_ids.shape[1]}"
-            raise check.error("lengths", rule, int(counts.max()))
-    if (counts < 1).any():
-        name = "attention_mask" if attention_mask is not None else "lengths"
-        rule = "leave at least 1 token of each trajectory"
-        raise check.error(name, rule, f"{int(counts.min())} for row {int(counts.argmin())}")
-    total = int(counts.sum())
-    if total >= 2**31:
-        raise check.error("token_ids", "hold less than 2^31 tokens", total)
-    return np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
-
-
-def _packed_tokens(
-    check: Arguments,
-    tokens: dict[str, Array],
-    attention_mask: Array | None,
-    lengths: Array | None,
-) -> dict[str, Array]:
-    """The tokens without padding, ids as int32."""
-    used = None
-    if attention_mask is not None:
-        used = _numpy(attention_mask) != 0
-    elif lengths is not None:
-        used = np.arange(tokens["token_ids"].shape[1]) < _numpy(lengths)[:, None]
-    packed = {
-        name: _numpy(array) if used is None else _numpy(array)[used]
-        for name, array in tokens.items()
-    }
-    ids = packed["token_ids"]
-    if dtype_name(ids) == "int64" and ids.size > 0:
-        low, high = int(ids.min()), int(ids.max())
-        if low < -(2**31) or high >= 2**31:
-            raise check.error(
-                "token_ids", "be in the range of int32", low if low < -(2**31) else high
-            )
-        packed["token_ids"] = ids.astype(np.int32)
-    return packed
+        return TrajectoryBatch(named, per_token)
