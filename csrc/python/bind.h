@@ -19,6 +19,7 @@ T* pointer(std::uintptr_t address) {
 void bind_build(nb::module_& m);
 void bind_advantages(nb::module_& m);
 void bind_credit(nb::module_& m);
+void bind_file_errors(nb::module_& m);
 void bind_log_probs(nb::module_& m);
 void bind_policy_losses(nb::module_& m);
 void bind_envs(nb::module_& m);

@@ -5,6 +5,7 @@ NB_MODULE(_core, m) {
   fastrl::python::bind_build(m);
   fastrl::python::bind_advantages(m);
   fastrl::python::bind_credit(m);
+  fastrl::python::bind_file_errors(m);
   fastrl::python::bind_log_probs(m);
   fastrl::python::bind_policy_losses(m);
   fastrl::python::bind_replay_index(m);
