@@ -16,7 +16,7 @@ import env_steps
 import fastrl
 import numpy as np
 from fastrl.envs import Snapshot, VectorEnv
-from harness import Provider, measure, parse, report, speedup
+from harness import Provider, judge, measure, parse, report, speedup
 from numpy.testing import assert_array_equal
 
 BLOCK = 0.002  # seconds
@@ -141,7 +141,7 @@ def bench_rewind(arguments):
     title = f"{num_envs:,} Sokoban, back by {TURNS} turns"
     show(arguments, title, providers, baseline=providers[1].name)
     ratio = speedup(*providers)
-    env_steps.judge(arguments, title, [(providers[0].name, providers[1].name, ratio, 100)])
+    judge(arguments, title, [(providers[0].name, providers[1].name, ratio, 100)])
 
     for precision in ("fast", "exact"):
         poles = env_steps.made("CartPole-v1", num_envs, precision)

@@ -14,7 +14,7 @@ import env_rivals
 import fastrl
 import gymnasium
 import numpy as np
-from harness import Provider, machine, measure, report, speedup
+from harness import Provider, judge, machine, measure, report, speedup
 from numpy.testing import assert_allclose, assert_array_equal
 
 BLOCK = 0.002  # seconds
@@ -122,21 +122,6 @@ def counting(run: Callable[[int], object]) -> Callable[[], object]:
     """Calls `run` with the number of the call."""
     counter = iter(range(sys.maxsize))
     return lambda: run(next(counter))
-
-
-def judge(arguments, title: str, claims) -> None:
-    """Prints claims (provider, rival, ratio with spread, bar or 0) and appends them to the file."""
-    for one, other, ratio, bar in claims:
-        row = machine("cpu") | {"title": title, "provider": one, "baseline": other}
-        row |= {"speedup": ratio}
-        shown = "{:,.2f} ({:,.2f}–{:,.2f}) times as fast".format(*ratio)
-        if bar:
-            row |= {"bar": f"≥ {bar:g} ×", "verdict": "ok" if ratio[0] >= bar else "missed"}
-            shown += f"  {row['bar']}  {row['verdict']}"
-        print(f"{one} / {other}: {shown}")
-        if arguments.json:
-            with Path(arguments.json).open("a") as file:
-                file.write(json.dumps(row) + "\n")
 
 
 def bench_throughput(arguments) -> None:

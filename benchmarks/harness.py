@@ -162,6 +162,21 @@ def report(
                 file.write(json.dumps(facts | row) + "\n")
 
 
+def judge(arguments, title: str, claims) -> None:
+    """Prints claims (provider, rival, ratio with spread, bar or 0) and appends them to the file."""
+    for one, other, ratio, bar in claims:
+        row = machine("cpu") | {"title": title, "provider": one, "baseline": other}
+        row |= {"speedup": ratio}
+        shown = "{:,.2f} ({:,.2f}–{:,.2f}) times as fast".format(*ratio)
+        if bar:
+            row |= {"bar": f"≥ {bar:g} ×", "verdict": "ok" if ratio[0] >= bar else "missed"}
+            shown += f"  {row['bar']}  {row['verdict']}"
+        print(f"{one} / {other}: {shown}")
+        if arguments.json:
+            with Path(arguments.json).open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
 def _row(provider: Provider, baseline: Provider | None) -> dict[str, object]:
     """What one line of the table and of the JSON file says."""
     row: dict[str, object] = {"provider": provider.name}
