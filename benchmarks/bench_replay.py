@@ -381,7 +381,7 @@ def episodes(steps: int, lanes: int = 16, length: int = 50) -> fastrl.ReplayBuff
         "rewards": ((), "float32"),
     }
     buffer = fastrl.ReplayBuffer(steps, fields, num_lanes=lanes)
-    span = 50 * length  # steps in one call
+    span = length * max(1, min(50, steps // (2 * lanes * length)))  # steps in one call
     ends = np.arange(span) % length == length - 1
     flags = np.repeat(ends[:, None], lanes, axis=1)
     observations = {
@@ -403,7 +403,8 @@ def episodes(steps: int, lanes: int = 16, length: int = 50) -> fastrl.ReplayBuff
 
 def bench_growth(arguments):
     """The cost of structure, as the buffer grows: sequences and hindsight, next to plain draws."""
-    sizes = (arguments.items // 10, arguments.items * 10)
+    small = max(arguments.items // 10, 4000)
+    sizes = (small, 100 * small)
     rows: dict[str, list[Provider]] = {}
     for steps in sizes:
         buffer = episodes(steps)

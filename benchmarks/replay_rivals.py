@@ -105,13 +105,11 @@ def cpprb(capacity: int, *, prioritized: bool = True, guarded: bool = False) -> 
         )
 
     def view(batch):
-        return Drawn(
-            batch["rew"][:, 0],
-            batch["obs"],
-            batch["next_obs"],
-            batch.get("indexes"),
-            batch.get("weights"),
-        )
+        rows = (batch["rew"][:, 0], batch["obs"], batch["next_obs"])
+        if not prioritized:
+            return Drawn(*rows, None, None)
+        # Its own memory, which the next batch overwrites or frees.
+        return Drawn(*rows, batch["indexes"].copy(), batch["weights"].copy())
 
     sample = (lambda n: buffer.sample(n, beta=BETA)) if prioritized else buffer.sample
     update = buffer.update_priorities if prioritized else None

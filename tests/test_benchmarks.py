@@ -19,6 +19,7 @@ PROGRAMS = {
     "bench_envs.py": ["--sizes", "64"],
     "bench_log_probs.py": ["--shape", "8x64", "--dtype", "float32", "--provider", "fastrl"],
     "bench_policy_losses.py": ["--shape", "2x16"],
+    "bench_replay.py": ["--items", "4096"],
 }
 
 
@@ -53,7 +54,7 @@ def test_every_benchmark_is_run_here():
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_benchmark_runs_and_writes_json_lines(name, tmp_path):
-    if name != "bench_envs.py":
+    if name not in ("bench_envs.py", "bench_replay.py"):
         pytest.importorskip("torch")
     path = tmp_path / "rows.jsonl"
     arguments = ["--seconds", "0.01", "--threads", "1", "--json", path]
