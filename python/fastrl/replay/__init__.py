@@ -3,8 +3,11 @@
 from fastrl.replay.batch import Batch
 from fastrl.replay.buffer import Places, ReplayBuffer
 from fastrl.replay.difficulty_replay import DifficultyReplay, difficulty_weights
+from fastrl.replay.episode_scores import EpisodeScores, ScoredEpisodes
 from fastrl.replay.fields import Field
 from fastrl.replay.group_substitution import GroupSubstitution, Substitution
+from fastrl.replay.level_weights import level_weights, mixed_weights, task_weights
+from fastrl.replay.levels import LevelBatch, LevelSampler
 from fastrl.replay.priority_index import Draw, PriorityIndex
 from fastrl.replay.retrieval import Retrieved, TopKRetriever
 from fastrl.replay.samplers import Linear, Prioritized, Uniform
@@ -17,6 +20,7 @@ from fastrl.replay.success_replay import (
     dead_groups,
     inject_successes,
 )
+from fastrl.replay.tasks import TaskSampler
 from fastrl.replay.trajectories import TrajectoryStore
 from fastrl.replay.trajectory_batch import TrajectoryBatch
 
@@ -25,17 +29,22 @@ __all__ = [
     "DeadGroups",
     "DifficultyReplay",
     "Draw",
+    "EpisodeScores",
     "Field",
     "GroupSubstitution",
     "Injection",
+    "LevelBatch",
+    "LevelSampler",
     "Linear",
     "Places",
     "Prioritized",
     "PriorityIndex",
     "ReplayBuffer",
     "Retrieved",
+    "ScoredEpisodes",
     "SelfImitation",
     "Substitution",
+    "TaskSampler",
     "TopKRetriever",
     "TrajectoryBatch",
     "TrajectoryStore",
@@ -45,5 +54,8 @@ __all__ = [
     "dead_groups",
     "difficulty_weights",
     "inject_successes",
+    "level_weights",
+    "mixed_weights",
+    "task_weights",
     "warm_up",
 ]
