@@ -70,6 +70,14 @@ def test_integer_weights_keep_zeros_and_what_is_tiny():
     assert integer_weights(weights).tolist() == [0, 1, 2**50, 0, 3 * 2**50]
 
 
+@pytest.mark.parametrize("bits", [0, 2**64 - 1])
+def test_the_outermost_masses_hit_no_zero_weight(bits, monkeypatch):
+    draws = WeightedDraws(0)
+    monkeypatch.setattr(draws, "bits", lambda n: np.full(n, bits, np.uint64))
+    weights = np.array([0.0, 0.25, 0.0, 0.75, 0.0])
+    assert draws.draw(weights, 2, "independent").tolist() == ([3, 3] if bits else [1, 1])
+
+
 @pytest.mark.parametrize("scheme", ["independent", "stratified", "systematic"])
 def test_frequencies_are_the_weights(scheme):
     weights = np.random.default_rng(2).random(50) ** 4

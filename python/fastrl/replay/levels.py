@@ -133,6 +133,7 @@ class LevelSampler:
             raise check.error("band", "be (low, high)", band)
         self._band = check_band(check, *band)
         self._draws = WeightedDraws(check.integer("seed", seed, low=0, high=2**64 - 1))
+        self._by_score: npt.NDArray[np.float64] | None = None  # until a score changes
         self.num_drawn = 0
         self.refused_updates = 0
 
@@ -188,11 +189,14 @@ class LevelSampler:
         if self._eviction == "weight" and len(self) + len(numbers) > self.capacity:
             worth = self.replay_weights()
         listed = None if values is None else values.tolist()
+        self._by_score = None
         return self._table.insert(numbers.tolist(), listed, self.num_drawn, worth)
 
     def remove(self, ids: Ids) -> int:
         """Forgets levels; returns how many of them were there."""
-        return self._table.remove(as_ids(Arguments("remove"), ids))
+        numbers = as_ids(Arguments("remove"), ids)
+        self._by_score = None
+        return self._table.remove(numbers)
 
     def update(self, ids: Ids, scores: Scores) -> int:
         """Scores of levels that were played, one after the other where a level comes twice.
@@ -209,6 +213,7 @@ class LevelSampler:
         values = as_scores(arguments, scores, len(numbers))
         slots = self._table.slots(numbers)
         known = slots >= 0
+        self._by_score = None
         for slot, score in zip(slots[known].tolist(), values[known].tolist(), strict=True):
             self._table.score(slot, score, self._step_size)
         applied = int(np.count_nonzero(known))
@@ -337,6 +342,7 @@ class LevelSampler:
         self._table.check_state(arguments, state, counts[2])
         self._draws.seed, self._draws.position, self.num_drawn, self.refused_updates = counts
         self._table.load(state)
+        self._by_score = None
 
     def _draw_new(self, new: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
         rounds = []
@@ -353,16 +359,17 @@ class LevelSampler:
         self.num_drawn += len(slots)
 
     def _weights_of(self, scored: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        weights = transformed(
-            self._table.scores[scored],
-            self._transform,
-            self._temperature,
-            self._offset,
-            self._epsilon,
-            self._band,
-        )
+        if self._by_score is None:
+            self._by_score = transformed(
+                self._table.scores[scored],
+                self._transform,
+                self._temperature,
+                self._offset,
+                self._epsilon,
+                self._band,
+            )
         if self._rho == 0.0:
-            return weights
+            return self._by_score
         stale = transformed(
             self.staleness[scored].astype(np.float64),
             self._staleness_transform,
@@ -371,5 +378,5 @@ class LevelSampler:
             self._epsilon,
             self._band,
         )
-        mixture: npt.NDArray[np.float64] = (1.0 - self._rho) * weights + self._rho * stale
+        mixture: npt.NDArray[np.float64] = (1.0 - self._rho) * self._by_score + self._rho * stale
         return mixture
