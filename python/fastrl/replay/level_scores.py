@@ -144,7 +144,8 @@ def success_band(
         low: Groups that fail more than this allows are too hard.
         high: Groups that succeed more than this teach nothing.
 
-    Reference: Wan et al., "SRPO", 2025.
+    Reference: Wan et al., "SRPO: Enhancing Multimodal LLM Reasoning via Reflection-Aware
+    Reinforcement Learning", 2025.
     """
     arguments = Arguments("success_band")
     rates = _numbers(arguments, "success_rates", success_rates, ["N"])

@@ -2,7 +2,8 @@
 
 A draw is an integer mass below an exact integer total, as in the priority index, so what has weight
 0 is never drawn and what has any can be. The weights of levels all change with every draw (ranks,
-staleness), so the sums are made anew for each batch: one pass over N, no tree to keep.
+staleness), so the sums are made anew for each batch: one pass over N, no tree to keep. For millions
+of weights that stay, `PriorityIndex` is the better one.
 """
 
 import numpy as np
