@@ -16,7 +16,7 @@ std::size_t stride_apart(const Field& field) {
 // Where each packed field begins in a row, and at the end the row's size.
 std::vector<std::size_t> packed_offsets(std::span<const Field> fields) {
   std::vector<std::size_t> offsets(fields.size() + 1);
-  std::size_t end = sizeof(RowHeader);
+  std::size_t end = 0;
   for (const bool observations : {true, false}) {
     for (std::size_t f = 0; f < fields.size(); ++f) {
       if (lies_apart(fields[f]) || fields[f].is_observation() != observations) continue;
@@ -24,7 +24,7 @@ std::vector<std::size_t> packed_offsets(std::span<const Field> fields) {
       end += static_cast<std::size_t>(fields[f].bytes);
     }
   }
-  offsets.back() = round_up(end, sizeof(RowHeader));
+  offsets.back() = round_up(end, sizeof(RowHeader)) + sizeof(RowHeader);
   return offsets;
 }
 
@@ -52,6 +52,9 @@ Rows::Rows(std::byte* memory, std::span<const Field> fields, std::int64_t capaci
       next += stride_apart(fields[f]) * static_cast<std::size_t>(capacity);
     } else {
       places_.push_back({memory + offsets[f], row_bytes_, false});
+      if (fields[f].is_observation()) {
+        observation_bytes_ = offsets[f] + static_cast<std::size_t>(fields[f].bytes);
+      }
     }
   }
 }

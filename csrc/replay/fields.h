@@ -35,7 +35,7 @@ struct Field {
   bool is_double() const { return item_bytes == 8; }  // of rewards and discounts
 };
 
-// What the buffer itself knows of a row, in front of its fields.
+// What the buffer itself knows of a row, behind its fields.
 struct RowHeader {
   enum Flag : std::uint32_t { kTerminated = 1, kTruncated = 2, kFinal = 4, kEvicted = 8 };
 
@@ -69,13 +69,17 @@ class Rows {
     return rows_ + static_cast<std::size_t>(slot) * row_bytes_;
   }
   RowHeader& header(std::int64_t slot) const {
-    return *reinterpret_cast<RowHeader*>(rows_ + static_cast<std::size_t>(slot) * row_bytes_);
+    return *reinterpret_cast<RowHeader*>(rows_ + static_cast<std::size_t>(slot + 1) * row_bytes_ -
+                                         sizeof(RowHeader));
   }
+  // How many bytes of a row its observations take, which come first.
+  std::size_t observation_bytes() const { return observation_bytes_; }
   const Place& place(std::size_t field) const { return places_[field]; }
 
  private:
   std::byte* rows_;
   std::size_t row_bytes_;
+  std::size_t observation_bytes_ = 0;
   std::vector<Place> places_;
 };
 

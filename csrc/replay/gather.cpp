@@ -9,9 +9,19 @@
 namespace fastrl {
 namespace {
 
-constexpr std::int64_t kAhead = 12;                // rows fetched before their turn
+constexpr std::size_t kFetchedAhead = 64 << 10;    // bytes of rows on their way to the second-level
+                                                   // cache: the first has fewer misses under way
 constexpr std::int64_t kGrainBytes = 64 << 10;     // of a batch that is worth a thread
 constexpr std::size_t kMaxFetchedBytes = 1 << 10;  // of a row and its successors
+
+// Must be inlined: GCC takes a function that only fetches for one without effect and drops the
+// call.
+FASTRL_INLINE void fetch(const std::byte* data, std::size_t bytes) {
+  const auto first = reinterpret_cast<std::uintptr_t>(data);
+  for (std::uintptr_t line = first / 64 * 64; line < first + bytes; line += 64) {
+    __builtin_prefetch(reinterpret_cast<const void*>(line), 0, 2);
+  }
+}
 
 double load(const std::byte* from, bool is_double) {
   if (is_double) {
@@ -41,10 +51,9 @@ std::size_t position_of(std::span<const Field> fields, FieldRole role) {
 
 }  // namespace
 
-// One field's bytes from a row into item i of an array.
+// One packed field's bytes from a row into item i of an array.
 struct Gather::Copy {
-  const std::byte* start;
-  std::size_t stride;
+  std::size_t offset;  // in the row
   std::size_t bytes;
   std::byte* to;
   bool of_successor;
@@ -60,6 +69,14 @@ struct Gather::Step {
   std::uint32_t flags;  // of the last step
 };
 
+// What a batch wants, sorted by how it is found.
+struct Gather::Plan {
+  std::vector<Copy> copies;
+  std::vector<std::size_t> large;  // fields that lie apart or are stacked
+  std::int64_t num_rewards = 0;    // numbers of a reward that are summed over n steps
+  std::int64_t item_bytes = 0;     // about, of one item
+};
+
 Gather::Gather(const Rows& rows, const Lanes& lanes, std::span<const Field> fields,
                std::int64_t n_step, double gamma)
     : rows_(rows),
@@ -70,18 +87,25 @@ Gather::Gather(const Rows& rows, const Lanes& lanes, std::span<const Field> fiel
       reward_(position_of(fields, FieldRole::kReward)),
       discount_(position_of(fields, FieldRole::kDiscount)) {}
 
-std::vector<Gather::Copy> Gather::plan(const BatchArrays& to) const {
-  std::vector<Copy> copies;
+Gather::Plan Gather::plan(const BatchArrays& to) const {
+  Plan plan;
   for (std::size_t f = 0; f < fields_.size(); ++f) {
-    if (!is_packed(f) || (f == reward_ && n_step_ > 1)) continue;
-    const Rows::Place& place = rows_.place(f);
-    const auto bytes = static_cast<std::size_t>(fields_[f].bytes);
-    for (const bool next : {false, true}) {
-      std::byte* out = next ? to.next_values[f] : to.values[f];
-      if (out != nullptr) copies.push_back({place.start, place.stride, bytes, out, next});
+    if (to.values[f] == nullptr && to.next_values[f] == nullptr) continue;
+    plan.item_bytes += 2 * fields_[f].bytes * fields_[f].stack;
+    if (f == reward_ && n_step_ > 1) {
+      plan.num_rewards = fields_[f].bytes / fields_[f].item_bytes;
+    } else if (!is_packed(f)) {
+      plan.large.push_back(f);
+    } else {
+      const auto offset = static_cast<std::size_t>(rows_.place(f).start - rows_.row(0));
+      const auto bytes = static_cast<std::size_t>(fields_[f].bytes);
+      if (to.values[f] != nullptr) plan.copies.push_back({offset, bytes, to.values[f], false});
+      if (to.next_values[f] != nullptr) {
+        plan.copies.push_back({offset, bytes, to.next_values[f], true});
+      }
     }
   }
-  return copies;
+  return plan;
 }
 
 Gather::Step Gather::step_of(std::int64_t slot) const {
@@ -94,24 +118,14 @@ Gather::Step Gather::step_of(std::int64_t slot) const {
   return {lane, slot, lanes_.next_slot(lane, slot), 1, discount, flags};
 }
 
-// Goes on to the n-th step where the episode and the lane do.
-void Gather::accumulate(Step& step, std::int64_t item, const BatchArrays& to) const {
-  const bool has_rewards = reward_ < fields_.size() && to.values[reward_] != nullptr;
+// Goes on to the n-th step where the episode and the lane do; rewards are added to the sums.
+void Gather::extend(Step& step, std::span<double> sums) const {
   const std::int64_t newest = lanes_.num_rows(step.lane) - 1;
   const std::int64_t limit = std::min(n_step_, newest - lanes_.row_of(step.lane, step.slot));
-  const bool is_double = has_rewards && fields_[reward_].is_double();
-  const std::int64_t items = has_rewards ? fields_[reward_].bytes / fields_[reward_].item_bytes : 0;
-  std::vector<double> sums;
-  double sum = 0;
-  double* total = &sum;
-  if (items > 1) {
-    sums.resize(static_cast<std::size_t>(items));
-    total = sums.data();
-  }
   const auto add_rewards = [&](std::int64_t slot, double factor) {
-    for (std::int64_t i = 0; i < items; ++i) {
-      const std::byte* from = rows_.place(reward_).at(slot) + i * fields_[reward_].item_bytes;
-      total[i] += factor * load(from, is_double);
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      const std::size_t at = i * static_cast<std::size_t>(fields_[reward_].item_bytes);
+      sums[i] += factor * load(rows_.place(reward_).at(slot) + at, fields_[reward_].is_double());
     }
   };
   add_rewards(step.slot, 1.0);
@@ -124,69 +138,77 @@ void Gather::accumulate(Step& step, std::int64_t item, const BatchArrays& to) co
     step.successor = next.successor;
     ++step.length;
   }
-  for (std::int64_t i = 0; i < items; ++i) {
-    store(to.values[reward_] + (item * items + i) * fields_[reward_].item_bytes, is_double,
-          total[i]);
+}
+
+void Gather::write_rewards(std::span<const double> sums, std::int64_t item,
+                           const BatchArrays& to) const {
+  const auto bytes = static_cast<std::size_t>(fields_[reward_].item_bytes);
+  std::byte* out = to.values[reward_] + static_cast<std::size_t>(item) * sums.size() * bytes;
+  for (const double sum : sums) {
+    store(out, fields_[reward_].is_double(), sum);
+    out += bytes;
   }
 }
 
 void Gather::write_step(const Step& step, std::int64_t item, const BatchArrays& to) const {
   const bool terminated = (step.flags & RowHeader::kTerminated) != 0;
-  if (to.discounts != nullptr) {
-    const std::size_t bytes = to.discounts_are_double ? sizeof(double) : sizeof(float);
-    store(to.discounts + static_cast<std::size_t>(item) * bytes, to.discounts_are_double,
-          terminated ? 0.0 : step.discount);
+  const double discount = terminated ? 0.0 : step.discount;
+  if (to.discounts_are_double) {
+    reinterpret_cast<double*>(to.discounts)[item] = discount;
+  } else {
+    reinterpret_cast<float*>(to.discounts)[item] = static_cast<float>(discount);
   }
-  if (to.terminated != nullptr) to.terminated[item] = terminated ? 1 : 0;
-  if (to.truncated != nullptr) {
-    to.truncated[item] = (step.flags & RowHeader::kTruncated) != 0 ? 1 : 0;
+  to.terminated[item] = terminated ? 1 : 0;
+  to.truncated[item] = (step.flags & RowHeader::kTruncated) != 0 ? 1 : 0;
+  to.handles[item] = lanes_.handle_of(step.lane, step.slot);
+}
+
+void Gather::write_large(const Step& step, std::int64_t item, std::span<const std::size_t> large,
+                         const BatchArrays& to) const {
+  const std::int64_t age = age_of(step.lane, step.slot);
+  for (const std::size_t f : large) {
+    const auto size = static_cast<std::size_t>(fields_[f].bytes * fields_[f].stack);
+    const std::size_t at = static_cast<std::size_t>(item) * size;
+    if (to.values[f] != nullptr) stack(f, step.lane, step.slot, age, to.values[f] + at);
+    if (to.next_values[f] != nullptr) {
+      stack(f, step.lane, step.successor, age + step.length, to.next_values[f] + at);
+    }
   }
-  if (to.handles != nullptr) to.handles[item] = lanes_.handle_of(step.lane, step.slot);
 }
 
 void Gather::transitions(std::span<const std::int64_t> slots, const BatchArrays& to) const {
-  const std::vector<Copy> copies = plan(to);
+  const Plan plan = this->plan(to);
   const std::size_t fetched =
-      std::min(rows_.row_bytes() * static_cast<std::size_t>(n_step_ + 1), kMaxFetchedBytes);
-  std::vector<std::size_t> large;
-  std::int64_t bytes = static_cast<std::int64_t>(fetched);
-  for (std::size_t f = 0; f < fields_.size(); ++f) {
-    if (is_packed(f) || (to.values[f] == nullptr && to.next_values[f] == nullptr)) continue;
-    large.push_back(f);
-    bytes += fields_[f].bytes * fields_[f].stack * 2;
-  }
-  const auto fetch = [&](std::int64_t slot) {
-    const std::byte* row = rows_.row(slot);
-    for (std::size_t at = 0; at < fetched; at += 64) __builtin_prefetch(row + at);
-  };
+      std::min(static_cast<std::size_t>(n_step_) * rows_.row_bytes() + rows_.observation_bytes(),
+               kMaxFetchedBytes);
+  const auto ahead =
+      static_cast<std::int64_t>(kFetchedAhead / std::max<std::size_t>(fetched, 1)) + 1;
   const auto assemble = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < std::min(end, begin + kAhead); ++i) {
-      fetch(slots[static_cast<std::size_t>(i)]);
+    const std::int64_t* slot = slots.data();
+    std::vector<double> sums(static_cast<std::size_t>(plan.num_rewards));
+    for (std::int64_t i = begin; i < std::min(end, begin + ahead); ++i) {
+      fetch(rows_.row(slot[i]), fetched);
     }
     for (std::int64_t i = begin; i < end; ++i) {
-      if (i + kAhead < end) fetch(slots[static_cast<std::size_t>(i + kAhead)]);
-      Step step = step_of(slots[static_cast<std::size_t>(i)]);
-      if (n_step_ > 1) accumulate(step, i, to);
-      for (const Copy& copy : copies) {
-        const std::int64_t from = copy.of_successor ? step.successor : step.slot;
+      if (i + ahead < end) fetch(rows_.row(slot[i + ahead]), fetched);
+      Step step = step_of(slot[i]);
+      if (n_step_ > 1) {
+        std::fill(sums.begin(), sums.end(), 0.0);
+        extend(step, sums);
+        if (!sums.empty()) write_rewards(sums, i, to);
+      }
+      const std::byte* row = rows_.row(step.slot);
+      const std::byte* successor = rows_.row(step.successor);
+      for (const Copy& copy : plan.copies) {
         copy_bytes(copy.to + static_cast<std::size_t>(i) * copy.bytes,
-                   copy.start + static_cast<std::size_t>(from) * copy.stride, copy.bytes);
+                   (copy.of_successor ? successor : row) + copy.offset, copy.bytes);
       }
       write_step(step, i, to);
-      if (large.empty()) continue;
-      const std::int64_t age = age_of(step.lane, step.slot);
-      for (const std::size_t f : large) {
-        const auto size = static_cast<std::size_t>(fields_[f].bytes * fields_[f].stack);
-        const std::size_t at = static_cast<std::size_t>(i) * size;
-        if (to.values[f] != nullptr) stack(f, step.lane, step.slot, age, to.values[f] + at);
-        if (to.next_values[f] != nullptr) {
-          stack(f, step.lane, step.successor, age + step.length, to.next_values[f] + at);
-        }
-      }
+      if (!plan.large.empty()) write_large(step, i, plan.large, to);
     }
   };
   parallel_for(static_cast<std::int64_t>(slots.size()),
-               std::max<std::int64_t>(kGrainBytes / bytes, 1), assemble);
+               std::max<std::int64_t>(kGrainBytes / plan.item_bytes, 1), assemble);
 }
 
 void Gather::values(std::span<const std::int64_t> slots, std::size_t field, std::byte* to) const {

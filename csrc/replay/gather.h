@@ -18,10 +18,10 @@
 
 namespace fastrl {
 
-// Where a batch of n goes; null is not wanted. Arrays are contiguous.
+// Where a batch of n goes. Arrays are contiguous.
 struct BatchArrays {
-  std::vector<std::byte*> values;       // by field: [n, shape] or [n, stack, shape]
-  std::vector<std::byte*> next_values;  // by field, of observations
+  std::vector<std::byte*> values;  // by field: [n, shape] or [n, stack, shape]; null: not wanted
+  std::vector<std::byte*> next_values;  // by field, of observations; null: not wanted
   std::byte* discounts = nullptr;       // [n], double where rewards or discounts are, else float
   bool discounts_are_double = false;
   std::uint8_t* terminated = nullptr;  // [n], of the last of the m steps
@@ -45,11 +45,16 @@ class Gather {
 
  private:
   struct Copy;
+  struct Plan;
   struct Step;
 
+  Plan plan(const BatchArrays& to) const;
   Step step_of(std::int64_t slot) const;
-  void accumulate(Step& step, std::int64_t item, const BatchArrays& to) const;
+  void extend(Step& step, std::span<double> sums) const;
+  void write_rewards(std::span<const double> sums, std::int64_t item, const BatchArrays& to) const;
   void write_step(const Step& step, std::int64_t item, const BatchArrays& to) const;
+  void write_large(const Step& step, std::int64_t item, std::span<const std::size_t> large,
+                   const BatchArrays& to) const;
   // The observation of `slot` from rows up to it, newest last; `age` rows of its episode are
   // before.
   void stack(std::size_t field, std::int64_t lane, std::int64_t slot, std::int64_t age,
@@ -58,7 +63,6 @@ class Gather {
   bool is_packed(std::size_t field) const {
     return fields_[field].stack == 1 && !rows_.place(field).apart;
   }
-  std::vector<Copy> plan(const BatchArrays& to) const;
 
   const Rows& rows_;
   const Lanes& lanes_;
