@@ -10,7 +10,7 @@ import pytest
 import torch
 from fastrl.reference import replay as spec
 from fastrl.reference.envs import RandomStream
-from fastrl.replay import Field, Linear, Prioritized, ReplayBuffer, Uniform
+from fastrl.replay import Field, Linear, Prioritized, RankPrioritized, ReplayBuffer, Uniform
 from tolerance import assert_close
 
 FIELDS = {
@@ -340,6 +340,35 @@ def test_importance_weights_are_those_of_the_paper():
     assert_close(batch.importance_weights, (5 * batch.probabilities) ** -0.25, dtype="float32")
 
 
+@pytest.mark.parametrize(
+    "scheme", ["independent", "stratified", "systematic", "without_replacement"]
+)
+@pytest.mark.parametrize("kind", [Prioritized, RankPrioritized])
+def test_prioritized_draws_have_the_stated_probabilities(kind, scheme):
+    buffer = filled(21, sampler=kind(1.0, scheme=scheme))
+    handles = buffer.handles()
+    priorities = np.where(np.arange(20) % 4 == 3, 0, 2.0 ** -np.arange(20))
+    buffer.update_priorities(handles, priorities)
+    ranks = np.cumsum(priorities > 0)
+    expected = priorities if kind is Prioritized else np.where(priorities > 0, 1 / ranks, 0)
+    expected = expected / expected.sum()
+    counts, draws = np.zeros(20), 2000
+    estimate = np.zeros(20)
+    for _ in range(draws):
+        batch = buffer.sample(8)
+        counts += np.bincount(batch.actions, minlength=20)
+        np.add.at(estimate, batch.actions, 1 / (8 * batch.probabilities))
+        if scheme != "without_replacement":
+            np.testing.assert_allclose(batch.probabilities, expected[batch.actions], rtol=1e-3)
+    assert (counts[expected == 0] == 0).all()
+    if scheme != "without_replacement":
+        deviation = np.sqrt(8 * draws * expected * (1 - expected)) + 1e-9
+        assert (np.abs(counts - 8 * draws * expected) < 5 * deviation + 1).all()
+    # Each item's estimate of 1 is unbiased; likely ones have small errors.
+    likely = expected > 0.02
+    np.testing.assert_allclose(estimate[likely] / draws, 1, atol=0.15)
+
+
 def test_samplers_share_rows_and_nothing_else():
     samplers = {
         "td": Prioritized(1.0),
@@ -416,6 +445,32 @@ def test_inputs_are_converted_where_nothing_is_lost():
     batch = buffer.gather(buffer.handles())
     np.testing.assert_array_equal(batch.observations, np.repeat(wide[:, ::4], 3, 0))
     np.testing.assert_array_equal(batch.actions, [1, 1, 1, 2, 2, 2])
+
+
+def test_any_dtype_of_fixed_size_is_kept():
+    dtypes = ["?", "i1", "u2", "i8", "u8", "f2", "f8", "c16", "S5", "U3", ">f4", "M8[s]"]
+    buffer = ReplayBuffer(20, {"observations": {dtype: ((2,), dtype) for dtype in dtypes}})
+    flags = np.zeros((6, 1), bool)
+    numbers = np.arange(12).reshape(6, 1, 2)
+    given = {dtype: (numbers if dtype != "?" else numbers % 2).astype(dtype) for dtype in dtypes}
+    buffer.add(observations=given, terminated=flags, truncated=flags)
+    batch = buffer.gather(buffer.handles())
+    for dtype in dtypes:
+        assert batch.observations[dtype].dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(batch.observations[dtype], given[dtype][:5, 0])
+        np.testing.assert_array_equal(batch.next_observations[dtype], given[dtype][1:, 0])
+
+
+def test_arrays_of_any_layout_are_read():
+    buffer = ReplayBuffer(20, FIELDS)
+    raw = np.zeros(1 + 5 * 3 * 4, np.uint8)[1:].view(np.float32).reshape(5, 1, 3)
+    assert not raw.flags.aligned
+    raw[:] = np.arange(15).reshape(5, 1, 3)
+    flags = np.zeros((5, 1), bool)
+    plain = np.asfortranarray(np.zeros((5, 1)))
+    buffer.add(observations=raw, actions=flags, rewards=plain, terminated=flags, truncated=flags)
+    batch = buffer.gather(buffer.handles())
+    np.testing.assert_array_equal(batch.observations, np.arange(12).reshape(4, 3))
 
 
 def test_a_batch_reads_like_a_dict_too():

@@ -132,7 +132,7 @@ def first_is(value, n=4):
             "`fields` must have names of at most 63 bytes, got 'nnn",
         ),
         ({"sampler": {}}, ValueError, r"`sampler` must not be empty, got \{\}"),
-        ({"sampler": "per"}, TypeError, "`sampler` must be a Uniform, a Prioritized or a dict"),
+        ({"sampler": "per"}, TypeError, "`sampler` must be a Uniform, Prioritized, RankPr"),
         ({"sampler": {"": Uniform()}}, ValueError, "`sampler` must have names of 1 to 31 bytes"),
         ({"sampler": Uniform("sorted")}, ValueError, "`scheme` must be one of 'independent', "),
         ({"sampler": Prioritized(-1)}, ValueError, "`priority_exponent` must be finite and at lea"),
@@ -492,9 +492,13 @@ def test_evict_says_what_is_wrong():
 def test_uniform_samplers_have_no_priorities():
     buffer = made(sampler=Uniform())
     with pytest.raises(
-        ValueError, match=r"^priorities: `sampler` must be one that has priorities, g"
+        ValueError, match=r"^priorities: `sampler` must be a Prioritized one, got Unif"
     ):
         buffer.priorities(buffer.handles())
+    with pytest.raises(
+        ValueError, match=r"^update_priorities: `sampler` must be one that has priorities, go"
+    ):
+        buffer.update_priorities(buffer.handles(), np.ones(12))
 
 
 def test_a_place_that_cannot_be_had_is_an_os_error(tmp_path):

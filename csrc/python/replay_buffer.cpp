@@ -27,11 +27,12 @@ namespace {
 // An array argument that is laid out as wanted, or nothing.
 class Argument {
  public:
-  // `array` must be contiguous, of this dtype (null: not looked at) and one of NumPy's own.
+  // `array` must be contiguous, of this dtype and one of NumPy's own.
   Argument(nb::handle array, nb::handle dtype) : head_(numpy_head(array.ptr())) {
     if (head_ == nullptr) return;
     const bool is_wanted =
-        head_->has(NumpyHead::kContiguous | NumpyHead::kAligned) && head_->dtype == dtype.ptr();
+        head_->has(NumpyHead::kContiguous | NumpyHead::kAligned) &&
+        (head_->dtype == dtype.ptr() || nb::handle(head_->dtype).equal(dtype));
     if (!is_wanted) head_ = nullptr;
   }
   bool has_shape(const std::vector<std::int64_t>& leading,

@@ -15,8 +15,16 @@ std::size_t pending_bytes(std::int64_t num_lanes) {
 
 std::size_t Sampler::memory_size(const SamplerOptions& options, std::int64_t capacity,
                                  std::int64_t num_lanes) {
-  if (options.kind == SamplerKind::kUniform) return sizeof(State);
-  return sizeof(State) + pending_bytes(num_lanes) + PriorityIndex::memory_size(capacity, false);
+  const std::size_t before_index = sizeof(State) + pending_bytes(num_lanes);
+  switch (options.kind) {
+    case SamplerKind::kProportional:
+      return before_index + PriorityIndex::memory_size(capacity, false);
+    case SamplerKind::kRank:
+      return before_index + RankIndex::memory_size(capacity);
+    case SamplerKind::kUniform:
+      break;
+  }
+  return sizeof(State);
 }
 
 Sampler::Sampler(std::byte* memory, const SamplerOptions& options, std::int64_t capacity,
@@ -24,27 +32,32 @@ Sampler::Sampler(std::byte* memory, const SamplerOptions& options, std::int64_t 
     : options_(options),
       state_(reinterpret_cast<State*>(memory)),
       pending_(reinterpret_cast<double*>(memory + sizeof(State))) {
-  if (!has_priorities()) return;
-  index_.emplace(memory + sizeof(State) + pending_bytes(num_lanes), capacity, false);
+  std::byte* at = memory + sizeof(State) + pending_bytes(num_lanes);
+  if (options.kind == SamplerKind::kProportional) {
+    index_.emplace<PriorityIndex>(at, capacity, false);
+  }
+  if (options.kind == SamplerKind::kRank) index_.emplace<RankIndex>(at, capacity);
 }
 
 void Sampler::initialize(std::uint64_t seed, std::uint64_t stream) {
   state_->random = RandomStream::seeded(seed, stream);
-  if (has_priorities()) index_->set_exponent("ReplayBuffer", options_.priority_exponent);
+  on_index([&](auto& index) { index.set_exponent("ReplayBuffer", options_.priority_exponent); });
 }
 
 void Sampler::add(std::int64_t begin, std::int64_t end) {
-  if (!has_priorities() || begin >= end) return;
-  index_->set_new("add", begin, end, options_.new_priority, options_.new_value);
+  if (begin >= end) return;
+  on_index([&](auto& index) {
+    index.set_new("add", begin, end, options_.new_priority, options_.new_value);
+  });
 }
 
 void Sampler::add(std::span<const std::int64_t> slots) {
-  if (!has_priorities() || slots.empty()) return;
-  index_->set_new("add", slots, options_.new_priority, options_.new_value);
+  if (slots.empty()) return;
+  on_index(
+      [&](auto& index) { index.set_new("add", slots, options_.new_priority, options_.new_value); });
 }
 
 void Sampler::add(std::span<const std::int64_t> slots, std::span<const double> priorities) {
-  if (!has_priorities() || slots.empty()) return;
   std::vector<std::int64_t> unvalued;
   std::vector<std::int64_t> valued;
   std::vector<double> values;
@@ -61,27 +74,28 @@ void Sampler::add(std::span<const std::int64_t> slots, std::span<const double> p
 }
 
 void Sampler::remove(std::int64_t begin, std::int64_t end) {
-  if (has_priorities() && begin < end) index_->clear(begin, end);
+  if (begin < end) on_index([&](auto& index) { index.clear(begin, end); });
 }
 
 void Sampler::remove(std::span<const std::int64_t> slots) {
-  if (has_priorities() && !slots.empty()) index_->clear(slots);
+  if (!slots.empty()) on_index([&](auto& index) { index.clear(slots); });
 }
 
 void Sampler::set_priorities(std::span<const std::int64_t> slots,
                              std::span<const double> priorities) {
   if (slots.empty()) return;
-  if (options_.epsilon == 0) {
-    index_->set_priorities("update_priorities", slots, priorities);
-    return;
+  if (options_.epsilon != 0) {
+    shifted_.resize(priorities.size());
+    std::transform(priorities.begin(), priorities.end(), shifted_.begin(),
+                   [this](double priority) { return priority + options_.epsilon; });
+    priorities = shifted_;
   }
-  shifted_.resize(priorities.size());
-  std::transform(priorities.begin(), priorities.end(), shifted_.begin(),
-                 [this](double priority) { return priority + options_.epsilon; });
-  index_->set_priorities("update_priorities", slots, std::span<const double>(shifted_));
+  on_index([&](auto& index) { index.set_priorities("update_priorities", slots, priorities); });
 }
 
-double Sampler::priority(std::int64_t slot) const { return index_->priority(slot); }
+double Sampler::priority(std::int64_t slot) const {
+  return std::get<PriorityIndex>(index_).priority(slot);
+}
 
 double Sampler::importance_exponent() const {
   const std::int64_t steps = options_.importance_steps;
@@ -93,20 +107,21 @@ double Sampler::importance_exponent() const {
 void Sampler::draw(std::int64_t n, double importance_exponent, const DrawableRows& rows,
                    const Lanes& lanes, std::int64_t* slots, double* probabilities,
                    float* importance_weights) {
-  if (has_priorities()) {
-    const double tau =
-        index_->draw("sample", n, options_.scheme, state_->random, slots, probabilities);
-    const double smallest = options_.normalization == WeightNormalization::kBuffer
-                                ? index_->smallest_probability(n, tau)
-                                : 1.0;
-    fastrl::importance_weights({probabilities, static_cast<std::size_t>(n)}, index_->count(),
-                               importance_exponent, options_.normalization, smallest,
-                               importance_weights);
-  } else {
+  if (!has_priorities()) {
     draw_uniform(rows, lanes, n, options_.scheme, state_->random, slots);
     std::fill_n(probabilities, n, 1.0 / static_cast<double>(rows.count()));
     std::fill_n(importance_weights, n, 1.0f);
   }
+  on_index([&](auto& index) {
+    const double tau =
+        index.draw("sample", n, options_.scheme, state_->random, slots, probabilities);
+    const double smallest = options_.normalization == WeightNormalization::kBuffer
+                                ? index.smallest_probability(n, tau)
+                                : 1.0;
+    fastrl::importance_weights({probabilities, static_cast<std::size_t>(n)}, index.count(),
+                               importance_exponent, options_.normalization, smallest,
+                               importance_weights);
+  });
   ++state_->num_batches;
 }
 

@@ -4,8 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
+#include <type_traits>
+#include <variant>
 #include <vector>
 
 #include "core/random.h"
@@ -14,10 +15,11 @@
 #include "replay/importance.h"
 #include "replay/lanes.h"
 #include "replay/priority_index.h"
+#include "replay/rank_index.h"
 
 namespace fastrl {
 
-enum class SamplerKind : std::int32_t { kUniform, kProportional };
+enum class SamplerKind : std::int32_t { kUniform, kProportional, kRank };
 
 // Plain bytes, kept with the sampler's state. Only the first three and the random stream mean
 // anything to a uniform sampler.
@@ -57,6 +59,7 @@ class Sampler {
 
   // Priorities of drawable rows, checked before.
   void set_priorities(std::span<const std::int64_t> slots, std::span<const double> priorities);
+  // As the weight stands for it. Proportional samplers only.
   double priority(std::int64_t slot) const;
 
   // What a lane's newest row will weigh once it is drawable; negative: as the rule says.
@@ -64,7 +67,12 @@ class Sampler {
 
   // How many items can be drawn now.
   std::int64_t count(const DrawableRows& rows) const {
-    return has_priorities() ? index_->count() : rows.count();
+    return std::visit(
+        [&]<typename Index>(const Index& index) {
+          if constexpr (std::is_same_v<Index, NoIndex>) return rows.count();
+          if constexpr (!std::is_same_v<Index, NoIndex>) return index.count();
+        },
+        index_);
   }
   double importance_exponent() const;
   // Writes n slots, their probabilities and importance weights; counts as a batch.
@@ -80,10 +88,22 @@ class Sampler {
   };
   static_assert(sizeof(State) == 64);
 
+  struct NoIndex {};  // all rows weigh the same
+
+  // Calls change(index) where there is one.
+  template <typename Change>
+  void on_index(Change change) {
+    std::visit(
+        [&]<typename Index>(Index& index) {
+          if constexpr (!std::is_same_v<Index, NoIndex>) change(index);
+        },
+        index_);
+  }
+
   SamplerOptions options_;
   State* state_;
   double* pending_;
-  std::optional<PriorityIndex> index_;
+  std::variant<NoIndex, PriorityIndex, RankIndex> index_;
   std::vector<double> shifted_;  // priorities with epsilon
 };
 

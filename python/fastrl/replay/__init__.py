@@ -10,7 +10,7 @@ from fastrl.replay.level_weights import level_weights, mixed_weights, task_weigh
 from fastrl.replay.levels import LevelBatch, LevelSampler
 from fastrl.replay.priority_index import Draw, PriorityIndex
 from fastrl.replay.retrieval import Retrieved, TopKRetriever
-from fastrl.replay.samplers import Linear, Prioritized, Uniform
+from fastrl.replay.samplers import Linear, Prioritized, RankPrioritized, Uniform
 from fastrl.replay.self_imitation import SelfImitation, warm_up
 from fastrl.replay.success_replay import (
     DeadGroups,
@@ -39,6 +39,7 @@ __all__ = [
     "Places",
     "Prioritized",
     "PriorityIndex",
+    "RankPrioritized",
     "ReplayBuffer",
     "Retrieved",
     "ScoredEpisodes",

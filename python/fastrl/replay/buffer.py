@@ -11,14 +11,25 @@ import numpy.typing as npt
 from fastrl import _core
 from fastrl._dispatch import Arguments, Array, address
 from fastrl.replay import samplers as sampling
+from fastrl.replay.arguments import (
+    OWN,
+    as_numpy,
+    check_autoreset_mode,
+    check_finals,
+    check_handles,
+    check_integers,
+    check_mask,
+    check_rows,
+    converted,
+    place,
+    put,
+)
 from fastrl.replay.batch import OUTPUTS, Batch, as_tensors, make_ring
-from fastrl.replay.fields import Leaf, as_numpy, check_fields, converted, find, leaves_of
+from fastrl.replay.fields import Leaf, check_fields, leaves_of
 from fastrl.replay.samplers import Sampler
 
-AUTORESET_MODES = ("next_step", "same_step", "disabled")
 _MAX_RINGS = 8
 _MAX_ROWS = 2**32 - 1
-_OWN, _SHARED, _FILE = 0, 1, 2
 _new_batch = Batch.of
 
 
@@ -115,7 +126,7 @@ class ReplayBuffer:
                 f"leave each of {num_lanes} lanes {needed} rows, for the stack and n_step",
                 f"{capacity}, which are {rows_per_lane}",
             )
-        mode = _autoreset_mode(arguments, autoreset_mode)
+        mode = check_autoreset_mode(arguments, autoreset_mode)
         named = sampling.check_samplers(arguments, sampler)
         options = {
             "num_lanes": num_lanes,
@@ -127,7 +138,7 @@ class ReplayBuffer:
             "fields": [leaf.native() for leaf in leaves],
             "samplers": [sampling.native(arguments, name, one) for name, one in named.items()],
         }
-        kind, name = _place(arguments, storage)
+        kind, name = place(arguments, storage)
         self._take(_core.ReplayBuffer(kind, name, options), options, leaves, named)
 
     @classmethod
@@ -138,8 +149,8 @@ class ReplayBuffer:
             storage: "shared:NAME", while the process that made it lives, or the path of its file.
         """
         arguments = Arguments("open")
-        kind, name = _place(arguments, storage)
-        if kind == _OWN:
+        kind, name = place(arguments, storage)
+        if kind == OWN:
             raise arguments.error("storage", "be 'shared:NAME' or a path", repr(storage))
         options = _core.ReplayBuffer.options_at(kind, name)
         leaves = leaves_of(options["fields"])
@@ -264,63 +275,19 @@ class ReplayBuffer:
         )
         if handles is None:
             handles = self._native.add(
-                *self._checked_rows(
-                    fields, terminated, truncated, final_observations, priorities, lanes
+                *check_rows(
+                    self._leaves,
+                    self.num_lanes,
+                    self._options["next_step_autoreset"],
+                    fields,
+                    terminated,
+                    truncated,
+                    final_observations,
+                    priorities,
+                    lanes,
                 )
             )
         return handles  # type: ignore[no-any-return]
-
-    def _checked_rows(
-        self,
-        fields: dict[str, Any],
-        terminated: Any,
-        truncated: Any,
-        final_observations: Any,
-        priorities: Any,
-        lanes: Any,
-    ) -> tuple[Any, ...]:
-        """Arguments of `add` as the native side takes them, or an error that says what is wrong."""
-        arguments = Arguments("add")
-        num_lanes = self.num_lanes
-        if lanes is not None:
-            lanes = _check_lanes(arguments, lanes)
-            num_lanes = len(lanes)
-        leading = _leading(arguments, terminated, num_lanes)
-        flags = [
-            _check_flags(arguments, name, value, leading)
-            for name, value in (("terminated", terminated), ("truncated", truncated))
-        ]
-        names = {leaf.path[0] for leaf in self._leaves}
-        for name in fields:
-            if name not in names:
-                raise arguments.error("fields", f"be among {sorted(names)}", repr(name))
-        for name in sorted(names - set(fields)):
-            raise arguments.error(name, "be given", "nothing", kind=TypeError)
-        rows: dict[str, Any] = {}
-        for leaf in self._leaves:
-            label, value = find(arguments, "fields", fields, leaf)
-            array = converted(arguments, label, value, leading, leaf.shape, leaf.dtype)
-            _put(rows, leaf.path, array)
-        if final_observations is not None:
-            if self._options["next_step_autoreset"]:
-                raise arguments.error(
-                    "final_observations",
-                    "be None with autoreset_mode='next_step', where the next row has them",
-                    type(final_observations).__name__,
-                )
-            final_observations = self._checked_finals(arguments, final_observations, leading)
-        if priorities is not None:
-            priorities = converted(arguments, "priorities", priorities, leading, (), np.float64)
-        return rows, *flags, final_observations, priorities, lanes
-
-    def _checked_finals(self, arguments: Arguments, given: Any, leading: tuple[int, ...]) -> Any:
-        made: dict[str, Any] = {}
-        for leaf in self._leaves:
-            if leaf.is_observation:
-                label, value = find(arguments, "final_observations", given, leaf, skip=1)
-                array = converted(arguments, label, value, leading, leaf.shape, leaf.dtype)
-                _put(made, ("final_observations", *leaf.path[1:]), array)
-        return made["final_observations"]
 
     def end_episode(self, lanes: Array, final_observations: Any) -> None:
         """Cut episodes from outside: their newest step was truncated.
@@ -330,8 +297,8 @@ class ReplayBuffer:
             final_observations: What came after that step, [n, …], or a dict of these.
         """
         arguments = Arguments("end_episode")
-        chosen = _check_lanes(arguments, lanes)
-        finals = self._checked_finals(arguments, final_observations, (len(chosen),))
+        chosen = check_integers(arguments, "lanes", lanes)
+        finals = check_finals(arguments, self._leaves, final_observations, (len(chosen),))
         self._native.end_episodes(chosen, finals)
 
     def sample(
@@ -375,7 +342,7 @@ class ReplayBuffer:
             output: As of `sample`.
         """
         arguments = Arguments("gather")
-        chosen = _check_handles(arguments, handles)
+        chosen = check_handles(arguments, handles)
         ring = self._ring(arguments, len(chosen), output)
         values = self._native.gather(address(chosen), len(chosen), ring)
         for name in ("probabilities", "importance_weights"):
@@ -388,7 +355,7 @@ class ReplayBuffer:
         Args:
             handles: [n] uint64.
         """
-        chosen = _check_handles(Arguments("places"), handles)
+        chosen = check_handles(Arguments("places"), handles)
         n = len(chosen)
         lanes, rows, first_rows, last_rows = np.empty((4, n), np.int64)
         found = Places(lanes, rows, first_rows, last_rows, np.empty(n, np.bool_))
@@ -409,8 +376,8 @@ class ReplayBuffer:
             Each field's values, [n, …]; of a final observation all others are 0.
         """
         arguments = Arguments("gather_rows")
-        chosen = _check_lanes(arguments, lanes)
-        numbers = _check_lanes(arguments, rows, "rows")
+        chosen = check_integers(arguments, "lanes", lanes)
+        numbers = check_integers(arguments, "rows", rows)
         if len(numbers) != len(chosen):
             raise arguments.error("rows", f"have shape [n] = [{len(chosen)}]", [len(numbers)])
         known = {leaf.path[0] for leaf in self._leaves}
@@ -423,7 +390,7 @@ class ReplayBuffer:
                 self._native.gather_rows(
                     address(chosen), address(numbers), len(chosen), index, address(values)
                 )
-                _put(made, leaf.path, values)
+                put(made, leaf.path, values)
         return made
 
     def update_priorities(
@@ -447,15 +414,17 @@ class ReplayBuffer:
                 return applied  # type: ignore[no-any-return]
         arguments = Arguments("update_priorities")
         index = self._prioritized_index(arguments, sampler)
-        chosen = _check_handles(arguments, handles)
+        chosen = check_handles(arguments, handles)
         values = converted(arguments, "priorities", priorities, (len(chosen),), (), np.float64)
         return int(self._native.update_priorities(chosen, values, index))
 
     def priorities(self, handles: Array, *, sampler: str | None = None) -> npt.NDArray[np.float64]:
-        """The priorities of drawable transitions, as the sampler's weights stand for them, [n]."""
+        """Priorities of drawable transitions, as the weights of a `Prioritized` stand for them."""
         arguments = Arguments("priorities")
-        index = self._prioritized_index(arguments, sampler)
-        chosen = _check_handles(arguments, handles)
+        index = self._sampler_index(arguments, sampler)
+        if not isinstance(of := list(self._samplers.values())[index], sampling.Prioritized):
+            raise arguments.error("sampler", "be a Prioritized one", of)
+        chosen = check_handles(arguments, handles)
         values = np.empty(len(chosen))
         self._native.priorities(address(chosen), len(chosen), index, address(values))
         return values
@@ -484,13 +453,13 @@ class ReplayBuffer:
             parts = [handles[:0]]
             for start in range(0, len(handles), chunk):
                 part = handles[start : start + chunk]
-                parts.append(part[_check_mask(arguments, which(self.gather(part)), len(part))])
+                parts.append(part[check_mask(arguments, which(self.gather(part)), len(part))])
             chosen = np.concatenate(parts)
         elif as_numpy(which).dtype == np.bool_:
             handles = self.handles()
-            chosen = handles[_check_mask(arguments, which, len(handles))]
+            chosen = handles[check_mask(arguments, which, len(handles))]
         else:
-            chosen = _check_handles(arguments, which)
+            chosen = check_handles(arguments, which)
         return int(self._native.evict(address(chosen), len(chosen)))
 
     def _ring(self, arguments: Arguments, n: int, output: str) -> Any:
@@ -515,81 +484,7 @@ class ReplayBuffer:
         return index
 
 
-def _autoreset_mode(arguments: Arguments, mode: Any) -> str:
-    if mode is None:
-        return "disabled"
-    # Gymnasium's AutoresetMode is an enum with these names.
-    named = getattr(mode, "name", mode)
-    return arguments.choice(
-        "autoreset_mode", named.lower() if isinstance(named, str) else named, AUTORESET_MODES
-    )
-
-
-def _place(arguments: Arguments, storage: Any) -> tuple[int, str]:
-    if not isinstance(storage, str | os.PathLike):
-        rule = "be 'memory', 'shared:NAME' or a path"
-        raise arguments.error("storage", rule, repr(storage), kind=TypeError)
-    where = os.fspath(storage)
-    if where == "memory":
-        return _OWN, ""
-    if where.startswith("shared:"):
-        name = where.removeprefix("shared:")
-        if not name or "/" in name or len(name) > 200:
-            raise arguments.error("storage", "have a name without '/' after 'shared:'", repr(where))
-        return _SHARED, name
-    return _FILE, where
-
-
 def _tensors(values: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     return as_tensors(values, torch.from_numpy)
-
-
-def _put(into: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    for part in path[:-1]:
-        into = into.setdefault(part, {})
-    into[path[-1]] = value
-
-
-def _leading(arguments: Arguments, terminated: Any, num_lanes: int) -> tuple[int, ...]:
-    shape = as_numpy(terminated).shape
-    if len(shape) not in (1, 2) or shape[-1] != num_lanes:
-        rule = f"have shape [B] = [{num_lanes}] or [T, B] = [T, {num_lanes}]"
-        raise arguments.error("terminated", rule, list(shape))
-    return shape
-
-
-def _check_flags(
-    arguments: Arguments, name: str, value: Any, leading: tuple[int, ...]
-) -> npt.NDArray[Any]:
-    array = as_numpy(value)
-    if array.dtype not in (np.bool_, np.uint8):
-        raise arguments.error(name, "have dtype bool or uint8", array.dtype, kind=TypeError)
-    return converted(arguments, name, array.astype(np.bool_), leading, (), np.bool_)
-
-
-def _check_lanes(arguments: Arguments, lanes: Any, name: str = "lanes") -> npt.NDArray[np.int64]:
-    chosen = np.atleast_1d(as_numpy(lanes))
-    if chosen.dtype.kind not in "iu":
-        raise arguments.error(name, "hold integers", chosen.dtype, kind=TypeError)
-    if chosen.ndim != 1:
-        raise arguments.error(name, "have shape [B]", list(chosen.shape))
-    return np.ascontiguousarray(chosen, np.int64)
-
-
-def _check_handles(arguments: Arguments, handles: Any) -> npt.NDArray[np.uint64]:
-    chosen = as_numpy(handles)
-    if chosen.dtype != np.uint64:
-        raise arguments.error("handles", "have dtype uint64", chosen.dtype, kind=TypeError)
-    if chosen.ndim != 1:
-        raise arguments.error("handles", "have shape [n]", list(chosen.shape))
-    return np.ascontiguousarray(chosen)
-
-
-def _check_mask(arguments: Arguments, mask: Any, n: int) -> npt.NDArray[np.bool_]:
-    chosen: npt.NDArray[np.bool_] = as_numpy(mask)
-    if chosen.dtype != np.bool_ or chosen.shape != (n,):
-        actual = f"{chosen.dtype} {list(chosen.shape)}"
-        raise arguments.error("which", f"be a mask, bool of shape [n] = [{n}]", actual)
-    return chosen

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from fastrl._dispatch import Arguments, is_torch
+from fastrl._dispatch import Arguments
 
 PADDINGS = ("first", "zeros")
 ROLES = {"observations": 0, "rewards": 1, "discounts": 2}
@@ -185,62 +184,3 @@ def nested(leaves: Sequence[Leaf], values: Sequence[Any], *, below: int = 0) -> 
             level = level.setdefault(part, {})
         level[leaf.path[-1]] = value
     return made
-
-
-def as_numpy(value: Any) -> npt.NDArray[Any]:
-    """An array of anything: torch tensors of the CPU share their memory."""
-    return value.detach().cpu().numpy() if is_torch(value) else np.asarray(value)
-
-
-def find(
-    arguments: Arguments, name: str, given: Any, leaf: Leaf, *, skip: int = 0
-) -> tuple[str, Any]:
-    """A field's value in what the caller passed, and what to call it in an error."""
-    label = name
-    for depth in range(skip, len(leaf.path)):
-        if not isinstance(given, Mapping):
-            raise arguments.error(label, "be a dict", type(given).__name__, kind=TypeError)
-        part = leaf.path[depth]
-        unknown = len(given) != leaf.siblings[depth]
-        if part not in given or unknown:
-            rule = f"have {leaf.siblings[depth]} fields" if unknown else f"have {part!r}"
-            raise arguments.error(label, rule, sorted(str(key) for key in given))
-        given = given[part]
-        label = part if label == "fields" else f"{label}[{part!r}]"
-    return label, given
-
-
-def converted(
-    arguments: Arguments,
-    label: str,
-    value: Any,
-    leading: tuple[int, ...],
-    shape: tuple[int, ...],
-    dtype: npt.DTypeLike,
-) -> npt.NDArray[Any]:
-    """A contiguous array of the field's dtype, or the error that says what is wrong."""
-    array = as_numpy(value)
-    wanted = np.dtype(dtype)
-    expected = (*leading, *shape)
-    if array.shape != expected:
-        letters = [*("T", "B")[-len(leading) :], *(str(size) for size in shape)]
-        rule = f"have shape [{', '.join(letters)}] = {list(expected)}"
-        raise arguments.error(label, rule, list(array.shape))
-    if array.dtype != wanted and not _fits(array, wanted):
-        rule = f"hold what {wanted} can hold"
-        raise arguments.error(label, rule, _example(array, wanted), kind=TypeError)
-    return np.ascontiguousarray(array, wanted)
-
-
-def _fits(array: npt.NDArray[Any], wanted: np.dtype[Any]) -> bool:
-    if array.dtype.kind in "iu" and wanted.kind in "iu":
-        limits = np.iinfo(wanted)
-        return array.size == 0 or (array.min() >= limits.min and array.max() <= limits.max)
-    return np.can_cast(array.dtype, wanted, "same_kind")
-
-
-def _example(array: npt.NDArray[Any], wanted: np.dtype[Any]) -> str:
-    if array.dtype.kind in "iu" and wanted.kind in "iu":
-        limits = np.iinfo(wanted)
-        return str(array[(array < limits.min) | (array > limits.max)].flat[0])
-    return str(array.dtype)

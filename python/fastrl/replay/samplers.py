@@ -10,7 +10,7 @@ SCHEMES = ("independent", "stratified", "systematic", "without_replacement")
 _NEW = ("max", "max_in_buffer")
 _VALUE = 2
 _NORMALIZATIONS = (None, "batch", "buffer")
-_UNIFORM, _PROPORTIONAL = 0, 1
+_UNIFORM, _PROPORTIONAL, _RANK = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,27 @@ class Prioritized:
     epsilon: float = 0.0
 
 
-Sampler = Uniform | Prioritized
+@dataclass(frozen=True, slots=True)
+class RankPrioritized:
+    """Transitions by the rank of their priorities, the largest having rank 1.
+
+    P(i) ∝ 1 / rank(i)^priority_exponent: how much larger a priority is does not count. Priorities
+    within a 16th of a factor of two tie and share their ranks' mean.
+
+    Attributes:
+        priority_exponent: 0 is uniform among priorities that are not 0.
+        importance_exponent: As of `Prioritized`, and so are all others.
+    """
+
+    priority_exponent: float = 0.7
+    importance_exponent: float | Linear = 0.5
+    scheme: str = "independent"
+    new_priority: str | float = "max"
+    normalize: str | None = "batch"
+    epsilon: float = 0.0
+
+
+Sampler = Uniform | Prioritized | RankPrioritized
 
 
 def check_samplers(arguments: Arguments, sampler: object) -> dict[str, Sampler]:
@@ -73,8 +93,8 @@ def check_samplers(arguments: Arguments, sampler: object) -> dict[str, Sampler]:
     for name, one in named.items():
         if not isinstance(name, str) or not 0 < len(name.encode()) < 32:
             raise arguments.error("sampler", "have names of 1 to 31 bytes", repr(name))
-        if not isinstance(one, Uniform | Prioritized):
-            rule = "be a Uniform, a Prioritized or a dict of these"
+        if not isinstance(one, Sampler):
+            rule = "be a Uniform, Prioritized, RankPrioritized or a dict of these"
             raise arguments.error("sampler", rule, type(one).__name__, kind=TypeError)
     return named
 
@@ -111,7 +131,7 @@ def native(arguments: Arguments, name: str, sampler: Sampler) -> dict[str, Any]:
         rule_text = "be 'batch', 'buffer' or None"
         raise arguments.error("normalize", rule_text, repr(sampler.normalize))
     return made | {
-        "kind": _PROPORTIONAL,
+        "kind": _PROPORTIONAL if isinstance(sampler, Prioritized) else _RANK,
         "priority_exponent": arguments.number(
             "priority_exponent", sampler.priority_exponent, low=0
         ),
@@ -133,7 +153,8 @@ def from_native(options: Mapping[str, Any]) -> Sampler:
     start, end = options["importance_start"], options["importance_end"]
     steps = options["importance_steps"]
     rule = options["new_priority"]
-    return Prioritized(
+    made = Prioritized if options["kind"] == _PROPORTIONAL else RankPrioritized
+    return made(
         options["priority_exponent"],
         Linear(start, end, steps) if steps else end,
         scheme,

@@ -1,0 +1,212 @@
+"""The checks of a buffer's arguments, and arrays of what the caller passed."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrl._dispatch import Arguments, is_torch
+from fastrl.replay.fields import Leaf
+
+AUTORESET_MODES = ("next_step", "same_step", "disabled")
+OWN, SHARED, FILE = 0, 1, 2
+
+
+def check_rows(
+    leaves: Sequence[Leaf],
+    num_lanes: int,
+    next_step: bool,
+    fields: dict[str, Any],
+    terminated: Any,
+    truncated: Any,
+    final_observations: Any,
+    priorities: Any,
+    lanes: Any,
+) -> tuple[Any, ...]:
+    """Arguments of `add` as the native side takes them, or an error that says what is wrong."""
+    arguments = Arguments("add")
+    if lanes is not None:
+        lanes = check_integers(arguments, "lanes", lanes)
+        num_lanes = len(lanes)
+    leading = _leading(arguments, terminated, num_lanes)
+    flags = [
+        _check_flags(arguments, name, value, leading)
+        for name, value in (("terminated", terminated), ("truncated", truncated))
+    ]
+    names = {leaf.path[0] for leaf in leaves}
+    for name in fields:
+        if name not in names:
+            raise arguments.error("fields", f"be among {sorted(names)}", repr(name))
+    for name in sorted(names - set(fields)):
+        raise arguments.error(name, "be given", "nothing", kind=TypeError)
+    rows: dict[str, Any] = {}
+    for leaf in leaves:
+        label, value = _find(arguments, "fields", fields, leaf)
+        put(rows, leaf.path, converted(arguments, label, value, leading, leaf.shape, leaf.dtype))
+    if final_observations is not None:
+        if next_step:
+            raise arguments.error(
+                "final_observations",
+                "be None with autoreset_mode='next_step', where the next row has them",
+                type(final_observations).__name__,
+            )
+        final_observations = check_finals(arguments, leaves, final_observations, leading)
+    if priorities is not None:
+        priorities = converted(arguments, "priorities", priorities, leading, (), np.float64)
+    return rows, *flags, final_observations, priorities, lanes
+
+
+def check_finals(
+    arguments: Arguments, leaves: Sequence[Leaf], given: Any, leading: tuple[int, ...]
+) -> Any:
+    """Final observations as the native side takes them."""
+    name = "final_observations"
+    made: dict[str, Any] = {}
+    for leaf in leaves:
+        if leaf.is_observation:
+            label, value = _find(arguments, name, given, leaf, skip=1)
+            array = converted(arguments, label, value, leading, leaf.shape, leaf.dtype)
+            put(made, (name, *leaf.path[1:]), array)
+    return made[name]
+
+
+def check_autoreset_mode(arguments: Arguments, mode: Any) -> str:
+    """One of the modes, by its name or Gymnasium's."""
+    if mode is None:
+        return "disabled"
+    # Gymnasium's AutoresetMode is an enum with these names.
+    named = getattr(mode, "name", mode)
+    return arguments.choice(
+        "autoreset_mode", named.lower() if isinstance(named, str) else named, AUTORESET_MODES
+    )
+
+
+def place(arguments: Arguments, storage: Any) -> tuple[int, str]:
+    """Where the memory of a buffer is."""
+    if not isinstance(storage, str | os.PathLike):
+        rule = "be 'memory', 'shared:NAME' or a path"
+        raise arguments.error("storage", rule, repr(storage), kind=TypeError)
+    where = os.fspath(storage)
+    if where == "memory":
+        return OWN, ""
+    if where.startswith("shared:"):
+        name = where.removeprefix("shared:")
+        if not name or "/" in name or len(name) > 200:
+            raise arguments.error("storage", "have a name without '/' after 'shared:'", repr(where))
+        return SHARED, name
+    return FILE, where
+
+
+def put(into: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Writes a value into nested dicts."""
+    for part in path[:-1]:
+        into = into.setdefault(part, {})
+    into[path[-1]] = value
+
+
+def _leading(arguments: Arguments, terminated: Any, num_lanes: int) -> tuple[int, ...]:
+    shape = as_numpy(terminated).shape
+    if len(shape) not in (1, 2) or shape[-1] != num_lanes:
+        rule = f"have shape [B] = [{num_lanes}] or [T, B] = [T, {num_lanes}]"
+        raise arguments.error("terminated", rule, list(shape))
+    return shape
+
+
+def _check_flags(
+    arguments: Arguments, name: str, value: Any, leading: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    array = as_numpy(value)
+    if array.dtype not in (np.bool_, np.uint8):
+        raise arguments.error(name, "have dtype bool or uint8", array.dtype, kind=TypeError)
+    return converted(arguments, name, array.astype(np.bool_), leading, (), np.bool_)
+
+
+def check_integers(arguments: Arguments, name: str, numbers: Any) -> npt.NDArray[np.int64]:
+    """Whole numbers, [n] or one."""
+    chosen = np.atleast_1d(as_numpy(numbers))
+    if chosen.dtype.kind not in "iu":
+        raise arguments.error(name, "hold integers", chosen.dtype, kind=TypeError)
+    if chosen.ndim != 1:
+        raise arguments.error(name, "have shape [B]", list(chosen.shape))
+    return np.ascontiguousarray(chosen, np.int64)
+
+
+def check_handles(arguments: Arguments, handles: Any) -> npt.NDArray[np.uint64]:
+    """Handles, [n] uint64."""
+    chosen = as_numpy(handles)
+    if chosen.dtype != np.uint64:
+        raise arguments.error("handles", "have dtype uint64", chosen.dtype, kind=TypeError)
+    if chosen.ndim != 1:
+        raise arguments.error("handles", "have shape [n]", list(chosen.shape))
+    return np.ascontiguousarray(chosen)
+
+
+def check_mask(arguments: Arguments, mask: Any, n: int) -> npt.NDArray[np.bool_]:
+    """A mask, [n] bool."""
+    chosen: npt.NDArray[np.bool_] = as_numpy(mask)
+    if chosen.dtype != np.bool_ or chosen.shape != (n,):
+        actual = f"{chosen.dtype} {list(chosen.shape)}"
+        raise arguments.error("which", f"be a mask, bool of shape [n] = [{n}]", actual)
+    return chosen
+
+
+def as_numpy(value: Any) -> npt.NDArray[Any]:
+    """An array of anything: torch tensors of the CPU share their memory."""
+    return value.detach().cpu().numpy() if is_torch(value) else np.asarray(value)
+
+
+def _find(
+    arguments: Arguments, name: str, given: Any, leaf: Leaf, *, skip: int = 0
+) -> tuple[str, Any]:
+    """A field's value in what the caller passed, and what to call it in an error."""
+    label = name
+    for depth in range(skip, len(leaf.path)):
+        if not isinstance(given, Mapping):
+            raise arguments.error(label, "be a dict", type(given).__name__, kind=TypeError)
+        part = leaf.path[depth]
+        unknown = len(given) != leaf.siblings[depth]
+        if part not in given or unknown:
+            rule = f"have {leaf.siblings[depth]} fields" if unknown else f"have {part!r}"
+            raise arguments.error(label, rule, sorted(str(key) for key in given))
+        given = given[part]
+        label = part if label == "fields" else f"{label}[{part!r}]"
+    return label, given
+
+
+def converted(
+    arguments: Arguments,
+    label: str,
+    value: Any,
+    leading: tuple[int, ...],
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+) -> npt.NDArray[Any]:
+    """A contiguous array of the field's dtype, or the error that says what is wrong."""
+    array = as_numpy(value)
+    wanted = np.dtype(dtype)
+    expected = (*leading, *shape)
+    if array.shape != expected:
+        letters = [*("T", "B")[-len(leading) :], *(str(size) for size in shape)]
+        rule = f"have shape [{', '.join(letters)}] = {list(expected)}"
+        raise arguments.error(label, rule, list(array.shape))
+    if array.dtype != wanted and not _fits(array, wanted):
+        rule = f"hold what {wanted} can hold"
+        raise arguments.error(label, rule, _example(array, wanted), kind=TypeError)
+    made: npt.NDArray[Any] = np.require(array, wanted, ["C", "A"])
+    return made
+
+
+def _fits(array: npt.NDArray[Any], wanted: np.dtype[Any]) -> bool:
+    if array.dtype.kind in "iu" and wanted.kind in "iu":
+        limits = np.iinfo(wanted)
+        return array.size == 0 or (array.min() >= limits.min and array.max() <= limits.max)
+    return np.can_cast(array.dtype, wanted, "same_kind")
+
+
+def _example(array: npt.NDArray[Any], wanted: np.dtype[Any]) -> str:
+    if array.dtype.kind in "iu" and wanted.kind in "iu":
+        limits = np.iinfo(wanted)
+        return str(array[(array < limits.min) | (array > limits.max)].flat[0])
+    return str(array.dtype)

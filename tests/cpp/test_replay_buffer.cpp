@@ -1,0 +1,210 @@
+#include <unistd.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "check.h"
+#include "core/random.h"
+#include "replay/replay_buffer.h"
+
+namespace fastrl {
+namespace {
+
+constexpr std::int64_t kNumbers =
+    20;  // of an observation, all of them the same function of the first
+
+Field field(const char* name, FieldRole role, std::int64_t numbers) {
+  Field made{};
+  std::snprintf(made.name, sizeof(made.name), "%s", name);
+  made.role = role;
+  made.num_dimensions = 1;
+  made.shape[0] = numbers;
+  made.item_bytes = sizeof(float);
+  made.bytes = numbers * made.item_bytes;
+  made.stack = 1;
+  return made;
+}
+
+BufferOptions options(std::int64_t num_lanes, std::int64_t rows_per_lane) {
+  BufferOptions made;
+  made.num_lanes = num_lanes;
+  made.rows_per_lane = rows_per_lane;
+  made.fields = {field("observations", FieldRole::kObservation, kNumbers),
+                 field("rewards", FieldRole::kReward, 1)};
+  SamplerOptions sampler{};
+  sampler.kind = SamplerKind::kProportional;
+  sampler.priority_exponent = 0.6;
+  sampler.new_value = 1;
+  made.samplers = {sampler};
+  return made;
+}
+
+float number(std::uint32_t first, std::int64_t i) {
+  return static_cast<float>(mix64(first + static_cast<std::uint64_t>(i)) >> 44);
+}
+
+// Steps of one lane whose every number depends on the step.
+struct Steps {
+  Steps(std::int64_t count, std::uint32_t first) : rewards(static_cast<std::size_t>(count)) {
+    for (std::int64_t step = 0; step < count; ++step) {
+      const std::uint32_t name = first + static_cast<std::uint32_t>(step);
+      rewards[static_cast<std::size_t>(step)] = static_cast<float>(name);
+      for (std::int64_t i = 0; i < kNumbers; ++i) observations.push_back(number(name, i));
+    }
+    flags.resize(static_cast<std::size_t>(count));
+    handles.resize(static_cast<std::size_t>(count));
+  }
+  NewRows rows(const std::int64_t* lane) const {
+    NewRows made;
+    made.num_steps = static_cast<std::int64_t>(rewards.size());
+    made.num_lanes = 1;
+    made.lanes = lane;
+    made.values = {reinterpret_cast<const std::byte*>(observations.data()),
+                   reinterpret_cast<const std::byte*>(rewards.data())};
+    made.terminated = flags.data();
+    made.truncated = flags.data();
+    return made;
+  }
+  std::vector<float> observations, rewards;
+  std::vector<std::uint8_t> flags;
+  std::vector<std::uint64_t> handles;
+};
+
+struct Drawn {
+  explicit Drawn(std::int64_t n)
+      : observations(static_cast<std::size_t>(n * kNumbers)),
+        next(observations.size()),
+        rewards(static_cast<std::size_t>(n)),
+        discounts(rewards.size()),
+        weights(rewards.size()),
+        probabilities(rewards.size()),
+        handles(rewards.size()),
+        flags(2 * rewards.size()) {
+    arrays.values = {reinterpret_cast<std::byte*>(observations.data()),
+                     reinterpret_cast<std::byte*>(rewards.data())};
+    arrays.next_values = {reinterpret_cast<std::byte*>(next.data()), nullptr};
+    arrays.discounts = reinterpret_cast<std::byte*>(discounts.data());
+    arrays.terminated = flags.data();
+    arrays.truncated = flags.data() + n;
+    arrays.handles = handles.data();
+    arrays.probabilities = probabilities.data();
+    arrays.importance_weights = weights.data();
+  }
+  // Whether item i is a step and its successor, nothing else.
+  bool is_whole(std::size_t i) const {
+    const auto name = static_cast<std::uint32_t>(rewards[i]);
+    for (std::int64_t j = 0; j < kNumbers; ++j) {
+      const std::size_t at = i * kNumbers + static_cast<std::size_t>(j);
+      if (observations[at] != number(name, j) || next[at] != number(name + 1, j)) return false;
+    }
+    return true;
+  }
+  std::vector<float> observations, next, rewards, discounts, weights;
+  std::vector<double> probabilities;
+  std::vector<std::uint64_t> handles;
+  std::vector<std::uint8_t> flags;
+  BatchArrays arrays;
+};
+
+constexpr double kOwnExponent = std::numeric_limits<double>::quiet_NaN();
+
+TEST(threads_that_write_and_draw_see_whole_rows) {
+  constexpr std::int64_t kWriters = 3;
+  ReplayBuffer buffer(MemoryPlace{}, options(kWriters, 50));
+  for (std::int64_t lane = 0; lane < kWriters; ++lane) {
+    Steps first(2, static_cast<std::uint32_t>(lane) << 20);
+    buffer.add(first.rows(&lane), first.handles.data());
+  }
+  std::atomic<int> torn{0};
+  std::atomic<int> writing{kWriters};
+  std::vector<std::thread> threads;
+  for (std::int64_t lane = 0; lane < kWriters; ++lane) {
+    threads.emplace_back([&, lane] {
+      std::uint32_t next = (static_cast<std::uint32_t>(lane) << 20) + 2;
+      for (int call = 0; call < 200; ++call) {
+        Steps steps(1 + call % 7, next);
+        next += static_cast<std::uint32_t>(steps.rewards.size());
+        buffer.add(steps.rows(&lane), steps.handles.data());
+      }
+      --writing;
+    });
+  }
+  threads.emplace_back([&] {
+    Drawn drawn(32);
+    std::vector<double> priorities(32);
+    for (int call = 0; writing > 0 || call < 50; ++call) {
+      buffer.sample(32, 0, kOwnExponent, drawn.arrays);
+      for (std::size_t i = 0; i < 32; ++i) {
+        if (!drawn.is_whole(i)) ++torn;
+        priorities[i] = static_cast<double>(i % 4);
+      }
+      buffer.update_priorities(drawn.handles, std::span<const double>(priorities), 0);
+    }
+  });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(torn == 0);
+  CHECK(buffer.size() == kWriters * 50);
+  CHECK(buffer.num_drawable() == kWriters * 49);
+}
+
+TEST(two_buffers_over_one_file_are_one) {
+  const std::string path = "/tmp/fastrl_test_buffer_" + std::to_string(getpid());
+  ReplayBuffer first(MemoryPlace{MemoryKind::kFile, path}, options(1, 64));
+  ReplayBuffer second(Memory::open(MemoryPlace{MemoryKind::kFile, path}));
+  unlink(path.c_str());
+  CHECK(second.options().fields.size() == 2);
+  const std::int64_t lane = 0;
+  Steps steps(20, 100);
+  first.add(steps.rows(&lane), steps.handles.data());
+  CHECK(second.num_drawable() == 19);
+  Drawn drawn(50);
+  second.sample(50, 0, kOwnExponent, drawn.arrays);
+  bool whole = true;
+  for (std::size_t i = 0; i < 50; ++i) whole = whole && drawn.is_whole(i);
+  CHECK(whole);
+  const std::vector<double> priorities{0.0};
+  CHECK(second.update_priorities({steps.handles.data(), 1}, std::span<const double>(priorities),
+                                 0) == 1);
+  first.sample(50, 0, kOwnExponent, drawn.arrays);
+  bool drawn_again = false;
+  for (const float reward : drawn.rewards) drawn_again = drawn_again || reward == 100;
+  CHECK(!drawn_again);
+}
+
+TEST(shared_memory_is_named_until_its_maker_is_gone) {
+  const MemoryPlace place{MemoryKind::kShared, "fastrl_test_" + std::to_string(getpid())};
+  {
+    const Memory made = Memory::create(place, 8192);
+    const Memory opened = Memory::open(place);
+    made.data()[5000] = std::byte{7};
+    CHECK(opened.size() == 8192);
+    CHECK(opened.data()[5000] == std::byte{7});
+    bool refused = false;
+    try {
+      Memory::create(place, 4096);
+    } catch (const std::system_error& error) {
+      refused = error.code().value() == EEXIST;
+    }
+    CHECK(refused);
+  }
+  bool gone = false;
+  try {
+    Memory::open(place);
+  } catch (const std::system_error& error) {
+    gone = error.code().value() == ENOENT;
+  }
+  CHECK(gone);
+}
+
+}  // namespace
+}  // namespace fastrl
