@@ -6,9 +6,12 @@ from fastrl.replay.difficulty_replay import DifficultyReplay, difficulty_weights
 from fastrl.replay.episode_scores import EpisodeScores, ScoredEpisodes
 from fastrl.replay.fields import Field
 from fastrl.replay.group_substitution import GroupSubstitution, Substitution
+from fastrl.replay.hindsight import HER
 from fastrl.replay.level_weights import level_weights, mixed_weights, task_weights
 from fastrl.replay.levels import LevelBatch, LevelSampler
+from fastrl.replay.mixing import MixReplay
 from fastrl.replay.priority_index import Draw, PriorityIndex
+from fastrl.replay.relabelling import Chain, Counterfactuals, RewardModel
 from fastrl.replay.retrieval import Retrieved, TopKRetriever
 from fastrl.replay.samplers import Linear, Prioritized, RankPrioritized, Uniform
 from fastrl.replay.self_imitation import SelfImitation, warm_up
@@ -25,7 +28,10 @@ from fastrl.replay.trajectories import TrajectoryStore
 from fastrl.replay.trajectory_batch import TrajectoryBatch
 
 __all__ = [
+    "HER",
     "Batch",
+    "Chain",
+    "Counterfactuals",
     "DeadGroups",
     "DifficultyReplay",
     "Draw",
@@ -36,12 +42,14 @@ __all__ = [
     "LevelBatch",
     "LevelSampler",
     "Linear",
+    "MixReplay",
     "Places",
     "Prioritized",
     "PriorityIndex",
     "RankPrioritized",
     "ReplayBuffer",
     "Retrieved",
+    "RewardModel",
     "ScoredEpisodes",
     "SelfImitation",
     "Substitution",

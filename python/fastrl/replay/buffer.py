@@ -208,6 +208,11 @@ class ReplayBuffer:
         return dict(self._samplers)
 
     @property
+    def field_names(self) -> tuple[str, ...]:
+        """What `gather_rows` can give: fields, those of dicts as "observations/camera"."""
+        return tuple("/".join(leaf.path) for leaf in self._leaves)
+
+    @property
     def num_drawable(self) -> int:
         """Transitions that can be drawn, but for their priorities."""
         return int(self._native.num_drawable)
@@ -370,7 +375,7 @@ class ReplayBuffer:
         Args:
             lanes: [n] integers.
             rows: [n], numbers as `places` gives them.
-            names: Of the fields, else all.
+            names: Of the fields, else all; "observations/camera" is one of a dict.
 
         Returns:
             Each field's values, [n, …]; of a final observation all others are 0.
@@ -380,12 +385,12 @@ class ReplayBuffer:
         numbers = check_integers(arguments, "rows", rows)
         if len(numbers) != len(chosen):
             raise arguments.error("rows", f"have shape [n] = [{len(chosen)}]", [len(numbers)])
-        known = {leaf.path[0] for leaf in self._leaves}
+        known = {"/".join(leaf.path[:depth]) for leaf in self._leaves for depth in leaf.depths}
         for name in known if names is None else names:
             arguments.choice("names", name, sorted(known))
         made: dict[str, Any] = {}
         for index, leaf in enumerate(self._leaves):
-            if names is None or leaf.path[0] in names:
+            if names is None or any("/".join(leaf.path[:depth]) in names for depth in leaf.depths):
                 values = np.empty((len(chosen), *leaf.batch_shape), leaf.dtype)
                 self._native.gather_rows(
                     address(chosen), address(numbers), len(chosen), index, address(values)

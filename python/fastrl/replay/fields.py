@@ -66,6 +66,11 @@ class Leaf:
         return (self.stack, *self.shape) if self.stack > 1 else self.shape
 
     @property
+    def depths(self) -> range:
+        """Of the dicts that it is in, and its own."""
+        return range(1, len(self.path) + 1)
+
+    @property
     def label(self) -> str:
         """As an error names it: observations['camera']."""
         return self.path[0] + "".join(f"[{part!r}]" for part in self.path[1:])

@@ -1,0 +1,285 @@
+"""Batches of several buffers, each with its exact share."""
+
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from fastrl._dispatch import Arguments, Array, is_torch
+from fastrl.replay.batch import OUTPUTS, Batch
+from fastrl.replay.buffer import Relabel, ReplayBuffer
+from fastrl.replay.fields import as_numpy, converted
+from fastrl.replay.samplers import Uniform
+from fastrl.replay.single_steps import like
+
+
+class Shares:
+    """Whole numbers in exact proportions: what one batch cannot have, later ones get.
+
+    Integers over one denominator, so nothing is ever rounded: of N items in all, each has its
+    share · N but for a carried remainder, which stays below the number of shares.
+
+    Args:
+        weights: What they are in proportion to, at least 0, not all 0.
+    """
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        # As they are written: 0.1 is a tenth, not the nearest binary number.
+        exact = [Fraction(repr(float(weight))) for weight in weights]
+        parts = [fraction / sum(exact) for fraction in exact]
+        self.whole = math.lcm(*(part.denominator for part in parts))
+        self._parts = [int(part * self.whole) for part in parts]
+        self.carried = [0] * len(parts)
+
+    def next(self, n: int) -> tuple[list[int], list[int]]:
+        """How many of each, n together, and what is to be carried then; changes nothing."""
+        due = [carried + part * n for carried, part in zip(self.carried, self._parts, strict=True)]
+        counts = [max(one // self.whole, 0) for one in due]
+        while (lacking := n - sum(counts)) != 0:
+            rest = [one - count * self.whole for one, count in zip(due, counts, strict=True)]
+            if lacking > 0:  # to the largest remainder, the first of equal ones
+                counts[rest.index(max(rest))] += 1
+            else:
+                able = [i for i, count in enumerate(counts) if count > 0]
+                counts[min(able, key=rest.__getitem__)] -= 1
+        return counts, [one - count * self.whole for one, count in zip(due, counts, strict=True)]
+
+
+class MixReplay:
+    """Draws batches of which each buffer has its exact share.
+
+    Counts are rounded by the largest remainder, and what is rounded away is carried to the next
+    batch: shares of 0.5 of 25 items are 13 and 12, then 12 and 13. Half of prior data and half of
+    new is "Efficient Online Reinforcement Learning with Offline Data" (Ball et al., 2023).
+
+    A batch has the items of one source after those of the other, and two things of its own:
+    "sources", [n] int64, which of `names` an item came from, and "probabilities", which are those
+    of the mixture, n_s / n · P_s.
+
+    Args:
+        sources: Buffers by name, with the same fields.
+        shares: Of the same names, in proportion to numbers that are at least 0; else equal ones.
+        joint_exponent: None: importance weights are those that each source gave. A number: they are
+            (N · n_s / n · P_s)^−joint_exponent with N the drawable transitions of all sources,
+            divided by the largest of the batch: as if all were one buffer.
+
+    Example:
+        >>> import numpy as np
+        >>> from fastrl.replay import MixReplay, ReplayBuffer
+        >>> fields = {"observations": ((2,), "float32"), "rewards": ((), "float32")}
+        >>> buffers = {name: ReplayBuffer(50, fields) for name in ("online", "offline")}
+        >>> for buffer in buffers.values():
+        ...     for step in range(10):
+        ...         handles = buffer.add(
+        ...             observations=np.zeros((1, 2)), rewards=np.zeros(1),
+        ...             terminated=np.zeros(1, bool), truncated=np.zeros(1, bool),
+        ...         )
+        >>> mix = MixReplay(buffers, {"online": 0.25, "offline": 0.75})
+        >>> np.bincount(mix.sample(16).sources).tolist()
+        [4, 12]
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, ReplayBuffer],
+        shares: Mapping[str, float] | None = None,
+        *,
+        joint_exponent: float | None = None,
+    ) -> None:
+        arguments = Arguments("MixReplay")
+        if not isinstance(sources, Mapping) or not sources:
+            actual = "{}" if isinstance(sources, Mapping) else type(sources).__name__
+            raise arguments.error("sources", "be a dict of buffers, at least one", actual)
+        for name, buffer in sources.items():
+            if not isinstance(buffer, ReplayBuffer):
+                actual = type(buffer).__name__
+                rule = "be a ReplayBuffer"
+                raise arguments.error(f"sources[{name!r}]", rule, actual, kind=TypeError)
+        self._sources = dict(sources)
+        first = next(iter(self._sources.values())).field_names
+        for name, buffer in self._sources.items():
+            if set(buffer.field_names) != set(first):
+                rule = f"have the fields of the first, {sorted(first)}"
+                actual = sorted(buffer.field_names)
+                raise arguments.error(f"sources[{name!r}]", rule, actual)
+        given = dict.fromkeys(self._sources, 1.0) if shares is None else shares
+        if not isinstance(given, Mapping) or set(given) != set(self._sources):
+            actual = list(given) if isinstance(given, Mapping) else type(given).__name__
+            raise arguments.error("shares", f"be a dict of {list(self._sources)}", actual)
+        numbers = [
+            arguments.number(f"shares[{name!r}]", given[name], low=0) for name in self._sources
+        ]
+        if not any(numbers):
+            raise arguments.error("shares", "not all be 0", numbers)
+        self._shares = Shares(numbers)
+        self._proportions = [number / sum(numbers) for number in numbers]
+        self._joint_exponent = (
+            None
+            if joint_exponent is None
+            else arguments.number("joint_exponent", joint_exponent, low=0)
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Of the sources, as the numbers of "sources" mean them."""
+        return list(self._sources)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """By name; their sum is 1."""
+        return dict(zip(self._sources, self._proportions, strict=True))
+
+    @property
+    def num_drawable(self) -> int:
+        """Transitions of all sources that can be drawn."""
+        return sum(buffer.num_drawable for buffer in self._sources.values())
+
+    @property
+    def carried(self) -> list[float]:
+        """Items that each source is to get beyond its share of the next batch, sum 0.
+
+        Assign what was read earlier to go on from there, after sources were restored.
+        """
+        return [one / self._shares.whole for one in self._shares.carried]
+
+    @carried.setter
+    def carried(self, values: Sequence[float]) -> None:
+        arguments = Arguments("carried")
+        given = [arguments.number("values", value) for value in values]
+        if len(given) != len(self._sources):
+            raise arguments.error("values", f"be {len(self._sources)} numbers", len(given))
+        whole = [round(Fraction(value) * self._shares.whole) for value in given]
+        whole[-1] -= sum(whole)
+        self._shares.carried = whole
+
+    def __len__(self) -> int:
+        """Rows that all sources hold."""
+        return sum(len(buffer) for buffer in self._sources.values())
+
+    def __repr__(self) -> str:
+        parts = (f"{name}: {share:g}" for name, share in self.shares.items())
+        return f"MixReplay({', '.join(parts)})"
+
+    def sample(
+        self,
+        n: int,
+        *,
+        sampler: str | Mapping[str, str] | None = None,
+        importance_exponent: float | None = None,
+        relabel: Relabel | Mapping[str, Relabel] | None = None,
+        output: str = "numpy",
+    ) -> Batch:
+        """Draw n transitions, each source's share of them; a relabel may make these more.
+
+        Args:
+            n: How many.
+            sampler: Of the sources: one name, or a dict of some sources'.
+            importance_exponent: Instead of the samplers' own.
+            relabel: For all sources, or a dict of some sources'; each sees its own source.
+            output: As of `ReplayBuffer.sample`.
+        """
+        arguments = Arguments("sample")
+        n = arguments.integer("n", n, low=1)
+        arguments.choice("output", output, OUTPUTS)
+        for argument, given in (("sampler", sampler), ("relabel", relabel)):
+            if isinstance(given, Mapping) and not set(given) <= set(self._sources):
+                rule = f"be a dict of some of {self.names}"
+                raise arguments.error(argument, rule, list(given))
+        counts, carried = self._shares.next(n)
+        for (name, buffer), count in zip(self._sources.items(), counts, strict=True):
+            if count and buffer.num_drawable == 0:
+                rule = "have transitions that can be drawn"
+                raise arguments.error(f"sources[{name!r}]", rule, "none")
+        drawn: list[tuple[int, int, Batch]] = []
+        for i, (name, buffer) in enumerate(self._sources.items()):
+            if counts[i]:
+                batch = buffer.sample(
+                    counts[i],
+                    sampler=sampler.get(name) if isinstance(sampler, Mapping) else sampler,
+                    importance_exponent=importance_exponent,
+                    relabel=relabel.get(name) if isinstance(relabel, Mapping) else relabel,
+                    output="numpy" if output == "numpy" else "torch",
+                )
+                drawn.append((i, counts[i], batch))
+        self._shares.carried = carried
+        return self._joined(drawn, n, output)
+
+    def _joined(self, drawn: list[tuple[int, int, Batch]], n: int, output: str) -> Batch:
+        batches = [batch for _, _, batch in drawn]
+        values = {name: _concatenated([b[name] for b in batches]) for name in batches[0]}
+        sizes = [len(batch) for batch in batches]
+        factors = np.repeat([count / n for _, count, _ in drawn], sizes)
+        probabilities = as_numpy(values["probabilities"]) * factors
+        if self._joint_exponent is not None:
+            weights = (self.num_drawable * probabilities) ** -self._joint_exponent
+            joint = (weights / weights.max()).astype(np.float32)
+            values["importance_weights"] = like(values["importance_weights"], joint)
+        values["probabilities"] = like(values["probabilities"], probabilities)
+        sources = np.repeat(np.array([i for i, _, _ in drawn], np.int64), sizes)
+        values["sources"] = like(values["probabilities"], sources)
+        return Batch.of(_pinned(values) if output == "pinned" else values)
+
+    def update_priorities(
+        self,
+        handles: Array,
+        priorities: Array,
+        sources: Array,
+        *,
+        sampler: str | Mapping[str, str] | None = None,
+    ) -> int:
+        """Give transitions new priorities, each in the buffer that it came from.
+
+        Args:
+            handles: Of a batch, [n] uint64.
+            priorities: [n], finite and at least 0.
+            sources: Of the batch, [n] integers.
+            sampler: As of `sample`. Sources whose sampler has no priorities are passed over.
+
+        Returns:
+            How many were applied; each buffer counts those that it refused.
+        """
+        arguments = Arguments("update_priorities")
+        chosen = as_numpy(handles)
+        if chosen.dtype != np.uint64 or chosen.ndim != 1:
+            actual = f"{chosen.dtype} {list(chosen.shape)}"
+            raise arguments.error("handles", "be uint64 of shape [n]", actual)
+        n = len(chosen)
+        values = converted(arguments, "priorities", priorities, (n,), (), np.float64)
+        if not (np.isfinite(values) & (values >= 0)).all():
+            wrong = values[~(np.isfinite(values) & (values >= 0))][0]
+            raise arguments.error("priorities", "be finite and at least 0", wrong)
+        which = converted(arguments, "sources", sources, (n,), (), np.int64)
+        if n and (which.min() < 0 or which.max() >= len(self._sources)):
+            wrong = which[(which < 0) | (which >= len(self._sources))][0]
+            raise arguments.error("sources", f"be from 0 to {len(self._sources) - 1}", wrong)
+        applied = 0
+        for i, (name, buffer) in enumerate(self._sources.items()):
+            own = sampler.get(name) if isinstance(sampler, Mapping) else sampler
+            used = next(iter(buffer.samplers.values())) if own is None else buffer.samplers.get(own)
+            mine = which == i
+            if not isinstance(used, Uniform) and mine.any():
+                applied += buffer.update_priorities(chosen[mine], values[mine], sampler=own)
+        return applied
+
+
+def _concatenated(parts: list[Any]) -> Any:
+    if isinstance(parts[0], Mapping):
+        return {name: _concatenated([part[name] for part in parts]) for name in parts[0]}
+    if is_torch(parts[0]):
+        import torch
+
+        return torch.cat(parts)
+    return np.concatenate(parts)
+
+
+def _pinned(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _pinned(value)
+        if isinstance(value, Mapping)
+        else value.pin_memory()
+        if is_torch(value)
+        else value
+        for name, value in values.items()
+    }
