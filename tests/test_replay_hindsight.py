@@ -381,7 +381,7 @@ def test_counterfactuals_enlarge_the_batch():
         ({"strategy": "past"}, ValueError, "`strategy` must be one of 'future', 'final', "),
         ({"k": -1}, ValueError, "`k` must be finite and at least 0, got -1"),
         ({"compute_reward": 3}, TypeError, "`compute_reward` must be a function, got int"),
-        ({"compute_terminated": 3}, TypeError, "`compute_terminated` must be a function, got int"),
+        ({"compute_terminated": 3}, TypeError, "`compute_terminated` must be a function or No"),
         ({"info_fields": "actions"}, ValueError, "`info_fields` must be a list of names, got 'a"),
         ({"seed": -1}, ValueError, "`seed` must be from 0 to "),
     ],

@@ -14,6 +14,7 @@ from fastrl.replay.samplers import Uniform
 from fastrl.replay.single_steps import (
     OverwrittenError,
     SingleSteps,
+    check_function,
     check_result,
     find_places,
     gather_field,
@@ -90,13 +91,8 @@ class HER:
         self._arguments = arguments = Arguments("HER")
         self.strategy = arguments.choice("strategy", strategy, STRATEGIES)
         self.k = arguments.number("k", k, low=0)
-        for name, function in (
-            ("compute_reward", compute_reward),
-            ("compute_terminated", compute_terminated),
-        ):
-            if not callable(function) and (name == "compute_reward" or function is not None):
-                actual = type(function).__name__
-                raise arguments.error(name, "be a function", actual, kind=TypeError)
+        check_function(arguments, "compute_reward", compute_reward)
+        check_function(arguments, "compute_terminated", compute_terminated, optional=True)
         self._compute_reward = compute_reward
         self._compute_terminated = compute_terminated
         if isinstance(info_fields, str):
@@ -148,7 +144,7 @@ class HER:
         held, places = find_places(buffer, batch.handles[chosen])
         known = _known_ends(buffer, batch, chosen[held], places)
         chosen, choices = chosen[held][known], choices[held][known]
-        places = Places(*(values[known] for values in places))
+        places = Places._make(values[known] for values in places)
         if len(chosen) == 0:
             return batch
         steps = SingleSteps.of(
@@ -231,7 +227,10 @@ def goal_rows(
         return places.last_rows
     first = (places.rows if strategy == "future" else places.first_rows) + 1
     count = places.last_rows - first + 1
-    return first + np.minimum((choices * count).astype(np.int64), count - 1)
+    chosen: npt.NDArray[np.int64] = first + np.minimum(
+        (choices * count).astype(np.int64), count - 1
+    )
+    return chosen
 
 
 def _known_ends(

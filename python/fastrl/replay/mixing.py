@@ -92,7 +92,8 @@ class MixReplay:
         if not isinstance(sources, Mapping) or not sources:
             actual = "{}" if isinstance(sources, Mapping) else type(sources).__name__
             raise arguments.error("sources", "be a dict of buffers, at least one", actual)
-        for name, buffer in sources.items():
+        given_buffers: Mapping[str, Any] = sources
+        for name, buffer in given_buffers.items():
             if not isinstance(buffer, ReplayBuffer):
                 actual = type(buffer).__name__
                 rule = "be a ReplayBuffer"
@@ -102,12 +103,12 @@ class MixReplay:
         for name, buffer in self._sources.items():
             if set(buffer.field_names) != set(first):
                 rule = f"have the fields of the first, {sorted(first)}"
-                actual = sorted(buffer.field_names)
-                raise arguments.error(f"sources[{name!r}]", rule, actual)
-        given = dict.fromkeys(self._sources, 1.0) if shares is None else shares
+                names = sorted(buffer.field_names)
+                raise arguments.error(f"sources[{name!r}]", rule, names)
+        given: Any = dict.fromkeys(self._sources, 1.0) if shares is None else shares
         if not isinstance(given, Mapping) or set(given) != set(self._sources):
-            actual = list(given) if isinstance(given, Mapping) else type(given).__name__
-            raise arguments.error("shares", f"be a dict of {list(self._sources)}", actual)
+            shown = list(given) if isinstance(given, Mapping) else type(given).__name__
+            raise arguments.error("shares", f"be a dict of {list(self._sources)}", shown)
         numbers = [
             arguments.number(f"shares[{name!r}]", given[name], low=0) for name in self._sources
         ]

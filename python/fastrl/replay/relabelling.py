@@ -13,6 +13,7 @@ from fastrl.replay.fields import as_numpy
 from fastrl.replay.single_steps import (
     OverwrittenError,
     SingleSteps,
+    check_function,
     check_result,
     find_places,
     gather_field,
@@ -35,9 +36,7 @@ class Chain:
         arguments = Arguments("Chain")
         self._relabels = tuple(relabels)
         for i, relabel in enumerate(self._relabels):
-            if not callable(relabel):
-                actual = type(relabel).__name__
-                raise arguments.error(f"relabels[{i}]", "be a function", actual, kind=TypeError)
+            check_function(arguments, f"relabels[{i}]", relabel)
 
     def __repr__(self) -> str:
         return f"Chain([{', '.join(map(repr, self._relabels))}])"
@@ -68,12 +67,8 @@ class RewardModel:
         terminated: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
         self._arguments = arguments = Arguments("RewardModel")
-        if not callable(rewards):
-            actual = type(rewards).__name__
-            raise arguments.error("rewards", "be a function", actual, kind=TypeError)
-        if terminated is not None and not callable(terminated):
-            actual = type(terminated).__name__
-            raise arguments.error("terminated", "be a function or None", actual, kind=TypeError)
+        check_function(arguments, "rewards", rewards)
+        check_function(arguments, "terminated", terminated, optional=True)
         self._rewards, self._terminated = rewards, terminated
 
     def __call__(self, buffer: ReplayBuffer, batch: Batch) -> Batch:
@@ -157,9 +152,7 @@ class Counterfactuals:
 
     def __init__(self, counterfactuals: Callable[[Batch], tuple[Mapping[str, Any], Any]]) -> None:
         self._arguments = arguments = Arguments("Counterfactuals")
-        if not callable(counterfactuals):
-            actual = type(counterfactuals).__name__
-            raise arguments.error("counterfactuals", "be a function", actual, kind=TypeError)
+        check_function(arguments, "counterfactuals", counterfactuals)
         self._counterfactuals = counterfactuals
 
     def __call__(self, buffer: ReplayBuffer, batch: Batch) -> Batch:
@@ -167,7 +160,7 @@ class Counterfactuals:
         error = self._arguments.error
         if buffer.n_step != 1:
             raise error("buffer", "have n_step=1", buffer.n_step)
-        made = self._counterfactuals(batch)
+        made: Any = self._counterfactuals(batch)
         if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Mapping)):
             rule = "return (fields, sources)"
             raise error("counterfactuals", rule, type(made).__name__, kind=TypeError)

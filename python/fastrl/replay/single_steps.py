@@ -115,7 +115,7 @@ class SingleSteps:
         ends = np.zeros(self.inside.shape, np.bool_)
         ends[self.inside] = terminated
         lengths = self.inside.sum(1)
-        ended = ends.any(1)
+        ended: npt.NDArray[np.bool_] = np.asarray(ends.any(1))
         lengths = np.where(ended, ends.argmax(1) + 1, lengths)
         factors = np.ones(self.inside.shape)
         factors[self.inside] = self.discounts()
@@ -199,6 +199,15 @@ def like(values: Any, array: Numbers) -> Any:
 
     tensor = torch.from_numpy(array)
     return tensor.pin_memory() if values.is_pinned() else tensor
+
+
+def check_function(
+    arguments: Arguments, argument: str, value: object, *, optional: bool = False
+) -> None:
+    """Raises where this is nothing to call."""
+    if not callable(value) and not (optional and value is None):
+        rule = "be a function or None" if optional else "be a function"
+        raise arguments.error(argument, rule, type(value).__name__, kind=TypeError)
 
 
 def check_result(
