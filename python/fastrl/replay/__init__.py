@@ -15,6 +15,7 @@ from fastrl.replay.relabelling import Chain, Counterfactuals, RewardModel
 from fastrl.replay.retrieval import Retrieved, TopKRetriever
 from fastrl.replay.samplers import Linear, Prioritized, RankPrioritized, Uniform
 from fastrl.replay.self_imitation import SelfImitation, warm_up
+from fastrl.replay.sequences import SequenceBatch, sequence_priorities
 from fastrl.replay.success_replay import (
     DeadGroups,
     Injection,
@@ -52,6 +53,7 @@ __all__ = [
     "RewardModel",
     "ScoredEpisodes",
     "SelfImitation",
+    "SequenceBatch",
     "Substitution",
     "TaskSampler",
     "TopKRetriever",
@@ -65,6 +67,7 @@ __all__ = [
     "inject_successes",
     "level_weights",
     "mixed_weights",
+    "sequence_priorities",
     "task_weights",
     "warm_up",
 ]

@@ -73,7 +73,7 @@ class Batch:
         return f"Batch(n={len(self)}, {', '.join(self.__dict__)})"
 
 
-def _allocate(shape: tuple[int, ...], dtype: npt.DTypeLike, pinned: bool) -> npt.NDArray[Any]:
+def allocate(shape: tuple[int, ...], dtype: npt.DTypeLike, pinned: bool) -> npt.NDArray[Any]:
     """An array that owns its memory, so that a view of it counts as a reference to it."""
     if pinned:
         import torch
@@ -92,7 +92,7 @@ def make_set(leaves: Sequence[Leaf], n: int, output: str) -> Any:
     pinned = output == "pinned"
 
     def arrays(chosen: Sequence[Leaf]) -> list[npt.NDArray[Any]]:
-        return [_allocate((n, *leaf.batch_shape), leaf.dtype, pinned) for leaf in chosen]
+        return [allocate((n, *leaf.batch_shape), leaf.dtype, pinned) for leaf in chosen]
 
     drawn = [leaf for leaf in leaves if leaf.path[0] != "discounts"]
     observed = [leaf for leaf in leaves if leaf.is_observation]
@@ -101,12 +101,12 @@ def make_set(leaves: Sequence[Leaf], n: int, output: str) -> Any:
     numbers = {leaf.path[0]: leaf.dtype for leaf in leaves}
     discount_dtype = numbers.get("discounts", numbers.get("rewards", np.dtype(np.float32)))
     rest = {
-        "discounts": _allocate((n,), discount_dtype, pinned),
-        "terminated": _allocate((n,), np.bool_, pinned),
-        "truncated": _allocate((n,), np.bool_, pinned),
+        "discounts": allocate((n,), discount_dtype, pinned),
+        "terminated": allocate((n,), np.bool_, pinned),
+        "truncated": allocate((n,), np.bool_, pinned),
         "handles": np.empty(n, np.uint64),
-        "probabilities": _allocate((n,), np.float64, pinned),
-        "importance_weights": _allocate((n,), np.float32, pinned),
+        "probabilities": allocate((n,), np.float64, pinned),
+        "importance_weights": allocate((n,), np.float32, pinned),
     }
     shown = nested(drawn, values)
     shown["next_observations"] = nested(observed, next_values, below=1)

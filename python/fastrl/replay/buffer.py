@@ -27,6 +27,7 @@ from fastrl.replay.arguments import (
 from fastrl.replay.batch import OUTPUTS, Batch, as_tensors, make_ring
 from fastrl.replay.fields import Leaf, check_fields, leaves_of
 from fastrl.replay.samplers import Sampler
+from fastrl.replay.sequences import Cut, SequenceBatch, SequenceReader
 
 _MAX_RINGS = 8
 _MAX_ROWS = 2**32 - 1
@@ -181,6 +182,7 @@ class ReplayBuffer:
             if not isinstance(one, sampling.Uniform)
         }
         self._rings: dict[tuple[int, str], Any] = {}
+        self._sequences = SequenceReader(native, leaves, options)
 
     @property
     def capacity(self) -> int:
@@ -338,6 +340,52 @@ class ReplayBuffer:
         values = self._native.sample(n, index, exponent, ring)
         batch = _new_batch(values if output == "numpy" else _tensors(values))
         return batch if relabel is None else relabel(self, batch)
+
+    def sample_sequences(
+        self,
+        n: int,
+        length: int,
+        *,
+        burn_in: int = 0,
+        bootstrap: int = 1,
+        boundary: str = "pad",
+        sampler: str | None = None,
+        importance_exponent: float | None = None,
+        time_major: bool = False,
+        output: str = "numpy",
+    ) -> SequenceBatch:
+        """Draw n steps, and for each the steps around it, of its own episode alone.
+
+        The step that is drawn is the first to learn from. Evicted steps are never drawn, but may
+        be inside of a sequence; one that ends its episode is left out with what follows.
+
+        Args:
+            n: How many.
+            length: Steps to learn from, T is burn_in + length + bootstrap.
+            burn_in: Rows before them that only warm up a recurrent state; fewer where the episode,
+                or what is left of it, begins.
+            bootstrap: Rows after them, for their observations; fewer where the episode ends.
+            boundary: What is done where an episode ends, or goes no further yet. "pad": zeros fill
+                the T columns. "stop": there are only as many columns as the longest sequence of
+                this batch needs. "shift": the steps to learn from begin earlier, so that there are
+                `length` if the episode has them; else as "pad".
+            sampler: The name of one of several samplers, else the first.
+            importance_exponent: Instead of the sampler's own.
+            time_major: [T, n, …] instead of [n, T, …].
+            output: As of `sample`.
+
+        Reference: Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
+        Learning", 2019. Specification: `fastrl.reference.sequences`.
+        """
+        arguments = Arguments("sample_sequences")
+        cut = self._sequences.check(
+            arguments, Cut(n, length, burn_in, bootstrap, boundary, time_major, output)
+        )
+        index = self._sampler_index(arguments, sampler)
+        exponent = math.nan
+        if importance_exponent is not None:
+            exponent = arguments.number("importance_exponent", importance_exponent, low=0)
+        return self._sequences.sample(cut, index, exponent)
 
     def gather(self, handles: Array, *, output: str = "numpy") -> Batch:
         """The transitions that these handles name, all of which must be drawable.

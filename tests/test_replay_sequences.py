@@ -1,0 +1,337 @@
+"""Sequences from the replay buffer against their specification, and that none leaves an episode."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from fastrl.reference import replay as spec
+from fastrl.reference import sequences as spec_sequences
+from fastrl.replay import (
+    Field,
+    Prioritized,
+    ReplayBuffer,
+    SequenceBatch,
+    Uniform,
+    sequence_priorities,
+)
+from tolerance import assert_close
+
+NO_HANDLE = 2**64 - 1
+
+
+class Twins:
+    """The buffer and its specification, which are told the same."""
+
+    def __init__(self, seed, *, capacity, num_lanes, stack=1, mode=None, discounts=False, n_step=1):
+        self.random = np.random.default_rng(seed)
+        fields = {
+            "observations": Field((2,), "float32", stack),
+            "labels": ((), "S3"),
+            "rewards": ((), "float32"),
+            "recurrent_state": {"h": ((3,), "float32"), "c": ((), "float64")},
+        }
+        if discounts:
+            fields["discounts"] = ((), "float64")
+        self.discounts = discounts
+        self.buffer = ReplayBuffer(
+            capacity, fields, num_lanes=num_lanes, autoreset_mode=mode, n_step=n_step, seed=seed
+        )
+        self.twin = spec.ReplayBuffer(
+            capacity // num_lanes,
+            num_lanes,
+            next_step_autoreset=mode == "next_step",
+            stack=stack,
+        )
+
+    def step(self, ending=0.15):
+        """A step of each lane; sometimes an episode is cut, sometimes a step is evicted."""
+        twin, n = self.twin, self.twin.num_lanes
+        observations, final = self.random.normal(size=(2, n, 2)).astype(np.float32)
+        labels = np.array([b"%03d" % k for k in self.random.integers(0, 999, n)])
+        h = self.random.normal(size=(n, 3)).astype(np.float32)
+        c = self.random.normal(size=n)
+        rewards = self.random.normal(size=n).astype(np.float32)
+        discounts = self.random.random(n)
+        terminated, truncated = self.random.random((2, n)) < ending
+        for lane in range(n):
+            steps = twin.lanes[lane]
+            if twin.next_step_autoreset and steps and twin._ended(steps[-1]):
+                terminated[lane] = truncated[lane] = False
+            values = {"observations": observations[lane], "labels": labels[lane]}
+            values |= {"rewards": rewards[lane], "h": h[lane], "c": c[lane]}
+            discount = discounts[lane] if self.discounts else None
+            twin.add(lane, values, terminated[lane], truncated[lane], final[lane], discount)
+        given = {"discounts": discounts} if self.discounts else {}
+        self.buffer.add(
+            observations=observations,
+            labels=labels,
+            rewards=rewards,
+            recurrent_state={"h": h, "c": c},
+            terminated=terminated,
+            truncated=truncated,
+            final_observations=None if twin.next_step_autoreset else final,
+            **given,
+        )
+
+    def evict(self, share=0.1):
+        handles = self.buffer.handles()
+        mask = self.random.random(len(handles)) < share
+        self.buffer.evict(mask)
+        for handle in handles[mask]:
+            lane, row = self.twin.find(int(handle))
+            self.twin.lanes[lane][row].evicted = True
+
+    def end_episodes(self):
+        for lane, steps in enumerate(self.twin.lanes):
+            if steps and not steps[-1].is_final and self.random.random() < 0.3:
+                final = self.random.normal(size=(1, 2)).astype(np.float32)
+                self.buffer.end_episode([lane], final)
+                self.twin.end_episode(lane, final[0])
+
+    def compare(self, n=9, **options):
+        batch = self.buffer.sample_sequences(n, **options)
+        time_major = options.pop("time_major", False)
+        expected = [
+            spec_sequences.sequence(self.twin, int(handle), **options) for handle in batch.handles
+        ]
+        columns = options["length"] + options["burn_in"] + options["bootstrap"]
+        if options["boundary"] == "stop":
+            columns = max(len(rows) for rows in expected)
+        stacked = (self.twin.stack, 2) if self.twin.stack > 1 else (2,)
+        blanks = {
+            "observations": np.zeros(stacked, np.float32),
+            "labels": b"",
+            "rewards": 0,
+            "discounts": 0,
+            "terminated": False,
+            "truncated": False,
+            "learning_mask": False,
+            "is_first": False,
+            "positions": -1,
+            "step_handles": NO_HANDLE,
+            "validity_mask": False,
+        }
+        for name, blank in blanks.items():
+            wanted = []
+            for rows in expected:
+                assert len(rows) <= columns
+                values = [{"validity_mask": True, **row}.get(name, blank) for row in rows]
+                wanted.append(values + [blank] * (columns - len(rows)))
+            wanted = np.array(wanted, np.uint64 if name == "step_handles" else None)
+            actual = np.swapaxes(batch[name], 0, 1) if time_major else batch[name]
+            if name == "discounts":
+                assert_close(actual, wanted, what=name)
+            else:
+                np.testing.assert_array_equal(actual, wanted, name)
+        for name in ("h", "c"):
+            wanted = np.array([rows[0][name] for rows in expected])
+            np.testing.assert_array_equal(batch.recurrent_state[name], wanted, name)
+        assert batch.learning_mask.any(0 if time_major else 1).all()
+
+
+@pytest.mark.parametrize("mode", [None, "next_step"])
+@pytest.mark.parametrize(
+    ("capacity", "num_lanes", "stack", "discounts", "n_step", "ending"),
+    [
+        (60, 1, 1, False, 1, 0.05),
+        (90, 3, 1, True, 1, 0.15),
+        (120, 4, 3, False, 1, 0.1),
+        (60, 2, 4, True, 3, 0.02),
+    ],
+)
+def test_sequences_are_as_specified(mode, capacity, num_lanes, stack, discounts, n_step, ending):
+    twins = Twins(
+        num_lanes,
+        capacity=capacity,
+        num_lanes=num_lanes,
+        stack=stack,
+        mode=mode,
+        discounts=discounts,
+        n_step=n_step,
+    )
+    for step in range(150):
+        twins.step(ending)
+        if step % 17 == 0:
+            twins.end_episodes()
+        if step % 29 == 28:
+            twins.evict()
+        if step < 3 or twins.buffer.num_drawable == 0:
+            continue
+        twins.compare(
+            length=int(twins.random.integers(1, 9)),
+            burn_in=int(twins.random.choice([0, 1, 5])),
+            bootstrap=int(twins.random.choice([0, 1, 1, 4])),
+            boundary=str(twins.random.choice(["pad", "stop", "shift"])),
+            time_major=bool(twins.random.random() < 0.3),
+        )
+
+
+FIELDS = {"observations": ((), "int64"), "rewards": ((), "float32")}
+
+
+def filled(lengths, *, open_steps=0, capacity=1000, truncated=False, fields=FIELDS, **options):
+    """One lane with episodes of these lengths; observation and reward number the rows."""
+    buffer = ReplayBuffer(capacity, fields, **options)
+    row = 0
+    for length in [*lengths, *([open_steps] if open_steps else [])]:
+        is_open = length == open_steps and row == sum(lengths) + len(lengths)
+        ended = np.zeros((length, 1), bool)
+        ended[-1] = not is_open
+        values = row + np.arange(length)[:, None]
+        buffer.add(
+            observations=values,
+            rewards=values.astype(np.float32),
+            terminated=ended & (not truncated),
+            truncated=ended & truncated,
+            final_observations=values + 1,
+        )
+        row += length + (not is_open)
+    return buffer
+
+
+def only(buffer, row, length, **options):
+    """The sequence whose drawn step is this row's, as a batch of one."""
+    handles = buffer.handles()
+    buffer.update_priorities(handles, (handles == row).astype(float))
+    return buffer.sample_sequences(1, length, **options)
+
+
+def as_list(array):
+    return np.asarray(array)[0].tolist()
+
+
+def test_pad_fills_the_window_with_zeros():
+    batch = only(filled([10], sampler=Prioritized()), 8, 4, burn_in=2)
+    assert as_list(batch.observations) == [6, 7, 8, 9, 10, 0, 0]
+    assert as_list(batch.rewards) == [6, 7, 8, 9, 0, 0, 0]
+    assert as_list(batch.positions) == [6, 7, 8, 9, 10, -1, -1]
+    assert as_list(batch.validity_mask) == [True] * 5 + [False] * 2
+    assert as_list(batch.learning_mask) == [False, False, True, True, False, False, False]
+    assert as_list(batch.terminated) == [False, False, False, True, False, False, False]
+    assert_close(batch.discounts, np.array([[0.99, 0.99, 0.99, 0, 0, 0, 0]]))
+    assert batch.handles == [8]
+
+
+def test_stop_has_as_many_columns_as_needed():
+    batch = only(filled([10], sampler=Prioritized()), 8, 4, burn_in=2, boundary="stop")
+    assert as_list(batch.observations) == [6, 7, 8, 9, 10]
+    assert batch.validity_mask.all()
+
+
+def test_shift_moves_back_as_far_as_the_episode_allows():
+    buffer = filled([10, 3], sampler=Prioritized())
+    batch = only(buffer, 8, 4, burn_in=2, boundary="shift")
+    assert as_list(batch.observations) == [4, 5, 6, 7, 8, 9, 10]
+    assert as_list(batch.learning_mask) == [False] * 2 + [True] * 4 + [False]
+    assert batch.handles == [8]
+    batch = only(buffer, 13, 4, burn_in=2, boundary="shift")
+    assert as_list(batch.positions) == [11, 12, 13, 14, -1, -1, -1]
+    assert as_list(batch.learning_mask) == [True] * 3 + [False] * 4
+    # The last steps are learned from, whatever would be after the end.
+    batch = only(buffer, 9, 4, bootstrap=3, boundary="shift")
+    assert as_list(batch.positions) == [6, 7, 8, 9, 10, -1, -1]
+
+
+def test_a_truncated_episode_goes_on_with_its_final_observation():
+    batch = only(filled([10], truncated=True, sampler=Prioritized()), 8, 4)
+    assert as_list(batch.observations) == [8, 9, 10, 0, 0]
+    assert as_list(batch.truncated) == [False, True, False, False, False]
+    assert as_list(batch.learning_mask) == [True, True, False, False, False]
+    assert_close(batch.discounts, np.array([[0.99, 0.99, 0, 0, 0]]))
+
+
+def test_burn_in_is_shorter_at_the_begin_of_an_episode():
+    batch = only(filled([3, 10], sampler=Prioritized()), 5, 3, burn_in=4)
+    assert as_list(batch.positions) == [4, 5, 6, 7, 8, -1, -1, -1]
+    assert as_list(batch.learning_mask) == [False, True, True, True] + [False] * 4
+    assert as_list(batch.is_first) == [True] + [False] * 7
+
+
+def test_the_newest_row_of_an_open_episode_is_an_observation():
+    batch = only(filled([3], open_steps=5, sampler=Prioritized()), 6, 4)
+    assert as_list(batch.positions) == [6, 7, 8, -1, -1]
+    assert as_list(batch.learning_mask) == [True, True, False, False, False]
+    assert as_list(batch.rewards) == [6, 7, 0, 0, 0]
+
+
+def test_an_evicted_end_is_left_out():
+    buffer = filled([10], sampler=Prioritized())
+    buffer.evict(np.array([9], np.uint64))
+    batch = only(buffer, 7, 4)
+    assert as_list(batch.positions) == [7, 8, 9, -1, -1]
+    assert as_list(batch.learning_mask) == [True, True, False, False, False]
+    assert not batch.terminated.any()
+
+
+def test_nothing_is_before_rows_that_were_overwritten():
+    buffer = filled([30], capacity=20, sampler=Prioritized())
+    oldest = int(buffer.places(buffer.handles()).rows.min())
+    handles = buffer.handles()
+    buffer.update_priorities(handles, (np.arange(len(handles)) == 1).astype(float))
+    batch = buffer.sample_sequences(1, 3, burn_in=5)
+    assert as_list(batch.positions)[:3] == [oldest, oldest + 1, oldest + 2]
+    assert as_list(batch.observations)[:3] == [oldest, oldest + 1, oldest + 2]
+    assert not batch.is_first.any()
+
+
+def crossings(batch, columns):
+    """Sequences that hold rows of two episodes, or rows that are not neighbors."""
+    episodes, steps = batch.observations[..., 0], batch.observations[..., 1]
+    valid = batch.validity_mask
+    neighbors = valid[:, 1:] & valid[:, :-1]
+    wrong = (episodes[:, 1:] != episodes[:, :-1]) | (steps[:, 1:] != steps[:, :-1] + 1)
+    ragged = valid[:, 1:] & ~valid[:, :-1]
+    # What is learned from has the next observation of its own episode in the next column.
+    lonely = np.zeros(len(valid), bool)
+    lonely |= (batch.learning_mask[:, :-1] & ~valid[:, 1:]).any(1)
+    assert valid.shape[1] <= columns
+    return int(((neighbors & wrong).any(1) | ragged.any(1) | lonely).sum())
+
+
+def draw_sequences(draws, *, n=1000):
+    """Sequences of random episodes, which are written between the draws; how many cross an end."""
+    random = np.random.default_rng(0)
+    num_lanes = 16
+    fields = {"observations": ((2,), "int64"), "rewards": ((), "float32")}
+    samplers = {"uniform": Uniform(), "by_priority": Prioritized(new_priority=1.0)}
+    buffer = ReplayBuffer(16 * 300, fields, num_lanes=num_lanes, sampler=samplers)
+    episodes, steps = np.arange(num_lanes), np.zeros(num_lanes, np.int64)
+    next_episode, bad = num_lanes, 0
+    for done in range(0, draws, n):
+        for _ in range(400 if done == 0 else 40):
+            observations = np.stack([episodes, steps], 1)
+            terminated, truncated = random.random((2, num_lanes)) < 0.04
+            ended = terminated | truncated
+            buffer.add(
+                observations=observations,
+                rewards=np.zeros(num_lanes, np.float32),
+                terminated=terminated,
+                truncated=truncated,
+                final_observations=observations + [0, 1],
+            )
+            steps = np.where(ended, 0, steps + 1)
+            episodes = np.where(ended, next_episode + np.arange(num_lanes), episodes)
+            next_episode += num_lanes
+        options = {
+            "length": int(random.integers(1, 30)),
+            "burn_in": int(random.integers(0, 20)),
+            "bootstrap": int(random.integers(1, 5)),
+        }
+        batch = buffer.sample_sequences(
+            n,
+            **options,
+            boundary=str(random.choice(["pad", "stop", "shift"])),
+            sampler=str(random.choice(list(samplers))),
+        )
+        bad += crossings(batch, sum(options.values()))
+        buffer.update_priorities(batch.handles, random.random(n) + 0.1, sampler="by_priority")
+    return bad
+
+
+def test_no_sequence_crosses_the_end_of_an_episode():
+    assert draw_sequences(100_000) == 0
+
+
+if __name__ == "__main__":  # The long form.
+    assert draw_sequences(1_000_000) == 0
