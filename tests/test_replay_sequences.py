@@ -1,6 +1,9 @@
 """Sequences from the replay buffer against their specification, and that none leaves an episode."""
 
+import re
 import threading
+import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -308,7 +311,7 @@ def draw_sequences(draws, *, n=1000):
                 rewards=np.zeros(num_lanes, np.float32),
                 terminated=terminated,
                 truncated=truncated,
-                final_observations=observations + [0, 1],
+                final_observations=observations + np.array([0, 1]),
             )
             steps = np.where(ended, 0, steps + 1)
             episodes = np.where(ended, next_episode + np.arange(num_lanes), episodes)
@@ -333,5 +336,235 @@ def test_no_sequence_crosses_the_end_of_an_episode():
     assert draw_sequences(100_000) == 0
 
 
-if __name__ == "__main__":  # The long form.
+@pytest.mark.slow
+def test_no_sequence_of_a_million_crosses_the_end_of_an_episode():
     assert draw_sequences(1_000_000) == 0
+
+
+def test_crossings_are_noticed():
+    batch = filled_pairs().sample_sequences(50, 4)
+    assert crossings(batch, 5) == 0
+    batch.observations[7, 1, 0] += 1
+    assert crossings(batch, 5) == 1
+
+
+def filled_pairs():
+    fields = {"observations": ((2,), "int64"), "rewards": ((), "float32")}
+    buffer = ReplayBuffer(100, fields)
+    steps = np.arange(50)
+    ended = np.zeros((50, 1), bool)
+    buffer.add(
+        observations=np.stack([np.zeros(50, int), steps], 1)[:, None],
+        rewards=np.zeros((50, 1)),
+        terminated=ended,
+        truncated=ended,
+    )
+    return buffer
+
+
+def test_starts_are_those_that_sample_draws():
+    for sampler in (Uniform(), Uniform("without_replacement"), Prioritized()):
+        one, other = (filled([7, 30, 4], seed=3, sampler=sampler) for _ in range(2))
+        if isinstance(sampler, Prioritized):
+            for buffer in (one, other):
+                handles = buffer.handles()
+                buffer.update_priorities(handles, np.arange(len(handles)) + 1.0)
+        for _ in range(3):
+            batch, sequences = one.sample(16), other.sample_sequences(16, 5)
+            for name in ("handles", "probabilities", "importance_weights"):
+                np.testing.assert_array_equal(batch[name], sequences[name], name)
+            np.testing.assert_array_equal(sequences.observations[:, 0], batch.observations)
+    assert one.num_sampled == other.num_sampled == 48
+
+
+def test_tensors_and_time_first():
+    buffers = [filled([20], seed=1) for _ in range(2)]
+    batch = buffers[0].sample_sequences(3, 4, burn_in=1)
+    tensors = buffers[1].sample_sequences(3, 4, burn_in=1, time_major=True, output="torch")
+    assert isinstance(batch, SequenceBatch)
+    assert repr(batch).startswith("SequenceBatch(n=3, observations, rewards")
+    assert batch.observations.shape == (3, 6)
+    for name in batch:
+        ours, theirs = batch[name], tensors[name]
+        if name in ("handles", "step_handles"):
+            assert isinstance(theirs, np.ndarray)
+        else:
+            assert isinstance(theirs, torch.Tensor)
+        theirs = np.asarray(theirs)
+        np.testing.assert_array_equal(ours, theirs.T if ours.ndim == 2 else theirs, name)
+
+
+def test_stored_recurrent_state_may_be_one_field():
+    fields = {**FIELDS, "recurrent_state": ((2,), "float32")}
+    buffer = ReplayBuffer(50, fields)
+    state = np.arange(40, dtype=np.float32).reshape(20, 1, 2)
+    ended = np.zeros((20, 1), bool)
+    buffer.add(
+        observations=np.arange(20)[:, None],
+        rewards=np.zeros((20, 1)),
+        recurrent_state=state,
+        terminated=ended,
+        truncated=ended,
+    )
+    batch = buffer.sample_sequences(8, 3, burn_in=2)
+    np.testing.assert_array_equal(batch.recurrent_state, state[batch.positions[:, 0], 0])
+
+
+def test_a_buffer_that_drew_sequences_is_freed(tmp_path):
+    buffer = filled([20], storage=str(tmp_path / "rows"))
+    buffer.sample_sequences(4, 3)
+    alive = weakref.ref(buffer._sequences)
+    del buffer
+    assert alive() is None
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_a_writer_may_overwrite_meanwhile():
+    fields = {"observations": ((2,), "int64"), "rewards": ((), "float32")}
+    buffer = ReplayBuffer(4000, fields, num_lanes=4)
+    done = threading.Event()
+    random = np.random.default_rng(0)
+
+    def write():
+        episode, step = np.arange(4), np.zeros(4, np.int64)
+        while not done.is_set():
+            observations = np.stack([episode, step], 1)
+            ended = random.random(4) < 0.05
+            buffer.add(
+                observations=observations,
+                rewards=np.zeros(4),
+                terminated=ended,
+                truncated=np.zeros(4, bool),
+                final_observations=observations + np.array([0, 1]),
+            )
+            step, episode = np.where(ended, 0, step + 1), episode + 4 * ended
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        while buffer.num_added < 4000:
+            pass
+        for _ in range(100):
+            assert crossings(buffer.sample_sequences(32, 8, burn_in=4), 13) == 0
+    finally:
+        done.set()
+        writer.join()
+
+
+def test_rows_that_go_too_fast_are_an_error(monkeypatch):
+    buffer = filled([20])
+
+    class Fast:
+        def __getattr__(self, name):
+            return getattr(buffer._native, name)
+
+        def gather_rows(self, *arguments):
+            raise IndexError
+
+    monkeypatch.setattr(buffer._sequences, "_native", Fast())
+    with pytest.raises(RuntimeError, match=r"^sample_sequences: rows were overwritten before they"):
+        buffer.sample_sequences(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"n": 0}, ValueError, "`n` must be at least 1, got 0"),
+        ({"n": 2.0}, TypeError, "`n` must be an integer, got float"),
+        ({"length": 0}, ValueError, "`length` must be at least 1, got 0"),
+        ({"burn_in": -1}, ValueError, "`burn_in` must be at least 0, got -1"),
+        ({"bootstrap": -1}, ValueError, "`bootstrap` must be at least 0, got -1"),
+        ({"boundary": "wrap"}, ValueError, "`boundary` must be one of 'pad', 'stop', 'shift', got"),
+        ({"time_major": 1}, TypeError, "`time_major` must be True or False, got 1"),
+        ({"output": "jax"}, ValueError, "`output` must be one of 'numpy', 'torch', 'pinned', got"),
+        ({"sampler": "best"}, ValueError, "`sampler` must be one of 'default', got 'best'"),
+        (
+            {"importance_exponent": -1},
+            ValueError,
+            "`importance_exponent` must be finite and at least 0",
+        ),
+        (
+            {"length": 990, "burn_in": 10},
+            ValueError,
+            "`length` must be at most a lane's 1000 rows with burn_in and bootstrap, got 990, "
+            "which makes 1001",
+        ),
+    ],
+)
+def test_arguments_are_checked(arguments, kind, message):
+    buffer = filled([20])
+    with pytest.raises(kind, match="^" + re.escape(f"sample_sequences: {message}")):
+        buffer.sample_sequences(**{"n": 4, "length": 5, **arguments})
+    assert buffer.num_sampled == 0
+
+
+def test_nothing_to_draw_is_an_error():
+    with pytest.raises(ValueError, match=r"^sample_sequences: the buffer is empty$"):
+        ReplayBuffer(100, FIELDS).sample_sequences(4, 5)
+    buffer = filled([5], sampler=Uniform("without_replacement"))
+    rule = "^sample_sequences: `n` must be at most the 5 that can be drawn, got 6$"
+    with pytest.raises(ValueError, match=rule):
+        buffer.sample_sequences(6, 2)
+
+
+def test_names_of_masks_are_taken():
+    buffer = ReplayBuffer(100, {**FIELDS, "is_first": ((), "bool")})
+    rule = "^sample_sequences: `fields` must not have a name that sequences use, .*, got 'is_first'"
+    with pytest.raises(ValueError, match=rule):
+        buffer.sample_sequences(4, 5)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.9, 1.0])
+def test_sequence_priorities(eta):
+    random = np.random.default_rng(0)
+    errors = random.normal(size=(5, 7)).astype(np.float32)
+    mask = random.random((5, 7)) < 0.6
+    mask[:, 2] = True
+    errors[~mask] = np.nan
+    expected = [
+        spec_sequences.sequence_priority(row[of].astype(float).tolist(), eta)
+        for row, of in zip(errors, mask, strict=True)
+    ]
+    assert_close(sequence_priorities(errors, mask, eta), np.array(expected))
+    tensors = torch.from_numpy(errors.T.copy()), torch.from_numpy(mask.T.copy())
+    assert_close(sequence_priorities(*tensors, eta, time_major=True), np.array(expected))
+
+
+def test_sequence_priorities_are_those_of_the_drawn_steps():
+    buffer = filled([40], sampler=Prioritized())
+    batch = buffer.sample_sequences(6, 5, burn_in=2, boundary="shift")
+    errors = np.arange(48.0).reshape(6, 8)
+    priorities = sequence_priorities(errors, batch.learning_mask)
+    assert buffer.update_priorities(batch.handles, priorities) == 6
+    _, last = np.unique(batch.handles[::-1], return_index=True)
+    np.testing.assert_allclose(
+        buffer.priorities(batch.handles[::-1][last]), priorities[::-1][last], rtol=1e-6
+    )
+    steps = batch.step_handles[batch.learning_mask]
+    assert buffer.update_priorities(steps, np.ones(len(steps))) == len(steps)
+
+
+@pytest.mark.parametrize(
+    ("errors", "mask", "options", "kind", "message"),
+    [
+        (np.zeros((2, 3), int), np.ones((2, 3), bool), {}, TypeError,
+         "`td_errors` must have a dtype of floating point, got int64"),
+        (np.zeros(3), np.ones(3, bool), {}, ValueError,
+         "`td_errors` must have shape [n, T], got [3]"),
+        (np.zeros((2, 3)), np.ones((2, 3)), {}, TypeError,
+         "`mask` must have dtype bool, got float64"),
+        (np.zeros((2, 3)), np.ones((3, 2), bool), {}, ValueError,
+         "`mask` must have shape [n, T] = [2, 3], got [3, 2]"),
+        (np.zeros((2, 3)), np.array([[True] * 3, [False] * 3]), {}, ValueError,
+         "`mask` must have a step of every sequence, got none of sequence 1"),
+        (np.full((2, 3), np.nan), np.ones((2, 3), bool), {}, ValueError,
+         "`td_errors` must be finite, got others in sequence 0"),
+        (np.zeros((2, 3)), np.ones((2, 3), bool), {"eta": 2}, ValueError,
+         "`eta` must be "),
+        (np.zeros((2, 3)), np.ones((2, 3), bool), {"time_major": 1}, TypeError,
+         "`time_major` must be True or False, got 1"),
+    ],
+)  # fmt: skip
+def test_sequence_priorities_check_their_arguments(errors, mask, options, kind, message):
+    with pytest.raises(kind, match="^" + re.escape(f"sequence_priorities: {message}")):
+        sequence_priorities(errors, mask, **options)

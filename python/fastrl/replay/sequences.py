@@ -165,18 +165,18 @@ class SequenceReader:
         generations, positions = np.divmod(rows, self._rows_per_lane)
         return (generations << 32 | (lanes * self._rows_per_lane + positions)).astype(np.uint64)
 
-    def _places(self, handles: npt.NDArray[np.uint64]) -> tuple[Numbers, ...]:
-        n = len(handles)
-        found = tuple(np.empty((4, n), np.int64))
-        complete = np.empty(n, np.bool_)
-        self._native.places(
-            address(handles), n, *(address(array) for array in found), address(complete)
-        )
-        return (*found, complete)
+    def _places(
+        self, handles: npt.NDArray[np.uint64]
+    ) -> tuple[Numbers, Numbers, Numbers, Numbers, Mask]:
+        lanes, rows, first, last = np.empty((4, len(handles)), np.int64)
+        complete = np.empty(len(handles), np.bool_)
+        found = (lanes, rows, first, last, complete)
+        self._native.places(address(handles), len(handles), *(address(array) for array in found))
+        return found
 
     def _windows(self, cut: Cut, handles: npt.NDArray[np.uint64]) -> _Windows:
         try:
-            lanes, starts, first, last, complete = self._places(handles)
+            lanes, drawn, first, last, complete = self._places(handles)
         except ValueError:
             raise _OverwrittenError from None
 
@@ -184,7 +184,7 @@ class SequenceReader:
         # one that goes on, in which it is the newest.
         terminated, truncated = np.zeros((2, cut.n), np.bool_)
         reach = cut.length + cut.bootstrap
-        near = np.flatnonzero(complete & (starts + reach > last - 1))
+        near = np.flatnonzero(complete & (drawn + reach > last - 1))
 
         def read_ends(chosen: Numbers) -> None:
             named = self._handles(lanes[chosen], last[chosen] - 1)
@@ -194,13 +194,14 @@ class SequenceReader:
 
         evicted = _refused(read_ends, near)
         last[evicted] -= 1
-        if (last <= starts).any():
+        if (last <= drawn).any():
             raise _OverwrittenError
 
+        starts = drawn
         if cut.boundary == "shift":
-            starts = np.minimum(starts, last - cut.length)
-        # The first row that is held may be inside of its episode. Then it has lost what was stacked
-        # on it; so far as a row that was drawn says otherwise, nothing is lost.
+            starts = np.minimum(drawn, last - cut.length)
+        # The first row that is held may be inside of its episode; then the next ones have lost a
+        # part of their stacks. The drawn row has all of its own.
         inside = np.zeros(cut.n, np.bool_)
         near = np.flatnonzero((starts - cut.burn_in < first + self._stack) & (first > 0))
         inside[
@@ -208,7 +209,6 @@ class SequenceReader:
                 lambda chosen: self._places(self._handles(lanes[chosen], first[chosen] - 1)), near
             )
         ] = True
-        drawn = self._rows(handles)
         lowest = np.where(inside, np.minimum(first + self._stack - 1, drawn), first)
         starts = np.maximum(starts, lowest)
         begins = np.maximum(starts - cut.burn_in, lowest)
@@ -223,11 +223,6 @@ class SequenceReader:
             terminated,
             truncated,
         )
-
-    def _rows(self, handles: npt.NDArray[np.uint64]) -> Numbers:
-        named = handles.astype(np.int64)
-        generations, slots = named >> 32, named & 0xFFFFFFFF
-        return generations * self._rows_per_lane + slots % self._rows_per_lane
 
     def _read(self, cut: Cut, windows: _Windows) -> dict[str, Any]:
         num_columns = cut.num_rows
@@ -245,7 +240,7 @@ class SequenceReader:
         newest = steps & (rows == across(windows.lasts) - 1)
         terminated = newest & across(windows.terminated)
         # Padding reads a row that is there and is then set to zeros.
-        read = np.minimum(rows, across(windows.ends) - 1)
+        read = np.ascontiguousarray(np.minimum(rows, across(windows.ends) - 1))
         lanes = np.ascontiguousarray(np.broadcast_to(across(windows.lanes), rows.shape))
 
         leaves, values = [], []
