@@ -77,7 +77,8 @@ class BatchArrays : public TrajectoryAllocator {
   }
 
   // Token columns (ids first) and action mask, or neither; cu_seqlens, handles, group ids, policy
-  // versions, created, rewards, advantages, use counts, successes, columns, cu_groups or None.
+  // versions, created, rewards, advantages, use counts, successes, columns, cu_groups or None,
+  // probabilities or None.
   nb::tuple arrays() {
     const nb::capsule owner = memory_.owner(block_);
     block_ = {};
@@ -119,6 +120,11 @@ class BatchArrays : public TrajectoryAllocator {
       add(out_.cu_groups, nb::dtype<std::int32_t>(),
           {static_cast<std::size_t>(size_.num_groups) + 1});
     }
+    if (!size_.weighted) {
+      made.append(nb::none());
+    } else {
+      add(out_.probabilities, nb::dtype<double>(), {count});
+    }
     return nb::tuple(made);
   }
 
@@ -152,6 +158,7 @@ class BatchArrays : public TrajectoryAllocator {
       take(out_.columns[c], size_.count * sizes_.widths[c]);
     }
     if (size_.num_groups >= 0) take(out_.cu_groups, size_.num_groups + 1);
+    if (size_.weighted) take(out_.probabilities, size_.count);
     bytes_ = at;
   }
 
@@ -180,8 +187,8 @@ class BoundTrajectoryStore {
            const std::vector<std::uintptr_t>& token_columns, std::uintptr_t action_mask,
            std::uintptr_t group_ids, std::uintptr_t policy_versions, std::uintptr_t created,
            std::uintptr_t rewards, std::uintptr_t advantages, std::uintptr_t successes,
-           std::uintptr_t group_successes, const std::vector<std::uintptr_t>& columns,
-           std::uintptr_t handles) {
+           std::uintptr_t group_successes, std::uintptr_t weights,
+           const std::vector<std::uintptr_t>& columns, std::uintptr_t handles) {
     store_.add({.count = count,
                 .cu_seqlens = pointer<const std::int32_t>(cu_seqlens),
                 .token_columns = columns_of(token_columns),
@@ -193,6 +200,7 @@ class BoundTrajectoryStore {
                 .advantages = pointer<const float>(advantages),
                 .successes = pointer<const std::uint8_t>(successes),
                 .group_successes = pointer<const std::int32_t>(group_successes),
+                .weights = pointer<const float>(weights),
                 .columns = columns_of(columns)},
                pointer<std::int64_t>(handles));
   }
@@ -299,8 +307,8 @@ nb::dict totals(BoundTrajectoryStore& self) {
 
 TrajectorySizes sizes_of(std::int64_t max_trajectories, std::int64_t num_blocks,
                          std::int32_t num_buckets, const std::vector<std::int32_t>& token_widths,
-                         const std::vector<std::int32_t>& widths) {
-  return {max_trajectories, num_blocks, num_buckets, token_widths, widths};
+                         const std::vector<std::int32_t>& widths, bool weighted) {
+  return {max_trajectories, num_blocks, num_buckets, token_widths, widths, weighted};
 }
 
 }  // namespace
@@ -321,9 +329,10 @@ void bind_trajectory_store(nb::module_& m) {
       nb::call_guard<nb::gil_scoped_release>());
   m.def("trajectory_store_size",
         [](std::int64_t max_trajectories, std::int64_t num_blocks, std::int32_t num_buckets,
-           const std::vector<std::int32_t>& token_widths, const std::vector<std::int32_t>& widths) {
+           const std::vector<std::int32_t>& token_widths, const std::vector<std::int32_t>& widths,
+           bool weighted) {
           return TrajectoryStore::memory_size(
-              sizes_of(max_trajectories, num_blocks, num_buckets, token_widths, widths));
+              sizes_of(max_trajectories, num_blocks, num_buckets, token_widths, widths, weighted));
         });
   using Self = BoundTrajectoryStore;
   const auto free = nb::call_guard<nb::gil_scoped_release>();
@@ -332,22 +341,22 @@ void bind_trajectory_store(nb::module_& m) {
           "__init__",
           [](Self* self, std::int64_t max_trajectories, std::int64_t num_blocks,
              std::int32_t num_buckets, const std::vector<std::int32_t>& token_widths,
-             const std::vector<std::int32_t>& widths, std::int64_t max_staleness, std::int64_t ttl,
-             std::int64_t use_count_limit, std::int64_t max_per_group, bool evict_stalest,
-             std::uint64_t seed) {
-            new (self)
-                Self(sizes_of(max_trajectories, num_blocks, num_buckets, token_widths, widths),
-                     {.max_staleness = max_staleness,
-                      .ttl = ttl,
-                      .use_count_limit = use_count_limit,
-                      .max_per_group = max_per_group,
-                      .evict_stalest = evict_stalest},
-                     seed);
+             const std::vector<std::int32_t>& widths, bool weighted, std::int64_t max_staleness,
+             std::int64_t ttl, std::int64_t use_count_limit, std::int64_t max_per_group,
+             bool evict_stalest, std::uint64_t seed) {
+            new (self) Self(
+                sizes_of(max_trajectories, num_blocks, num_buckets, token_widths, widths, weighted),
+                {.max_staleness = max_staleness,
+                 .ttl = ttl,
+                 .use_count_limit = use_count_limit,
+                 .max_per_group = max_per_group,
+                 .evict_stalest = evict_stalest},
+                seed);
           },
           nb::arg("max_trajectories"), nb::arg("num_blocks"), nb::arg("num_buckets"),
-          nb::arg("token_widths"), nb::arg("widths"), nb::arg("max_staleness"), nb::arg("ttl"),
-          nb::arg("use_count_limit"), nb::arg("max_per_group"), nb::arg("evict_stalest"),
-          nb::arg("seed"))
+          nb::arg("token_widths"), nb::arg("widths"), nb::arg("weighted"), nb::arg("max_staleness"),
+          nb::arg("ttl"), nb::arg("use_count_limit"), nb::arg("max_per_group"),
+          nb::arg("evict_stalest"), nb::arg("seed"))
       .def("add", &Self::add, free)
       .def("sample", &Self::sample)
       .def("sample_groups", &Self::sample_groups)
@@ -361,12 +370,13 @@ void bind_trajectory_store(nb::module_& m) {
       .def(
           "update",
           [](Self& self, std::uintptr_t handles, std::int64_t n, std::uintptr_t rewards,
-             std::uintptr_t advantages, std::uintptr_t successes,
+             std::uintptr_t advantages, std::uintptr_t successes, std::uintptr_t weights,
              const std::vector<std::uintptr_t>& columns) {
             return self.store().update(handles_of(handles, n),
                                        {.rewards = pointer<const float>(rewards),
                                         .advantages = pointer<const float>(advantages),
                                         .successes = pointer<const std::uint8_t>(successes),
+                                        .weights = pointer<const float>(weights),
                                         .columns = columns_of(columns)});
           },
           free)

@@ -31,6 +31,7 @@ class MemoryParts {
     return reinterpret_cast<T*>(data);
   }
 
+  bool has_memory() const { return memory_ != nullptr; }
   std::size_t size() const { return size_; }
   const std::vector<MemoryPart>& parts() const { return parts_; }
 

@@ -57,7 +57,7 @@ std::int64_t TrajectoryStore::oldest_version(std::int64_t max_staleness) const {
 void TrajectoryStore::sample(const TrajectoryQuery& query, TrajectoryAllocator& allocator) {
   const std::scoped_lock lock(mutex_);
   Picked picked;
-  pick(query, picked);
+  query.order == DrawOrder::kWeighted ? pick_weighted(query, picked) : pick(query, picked);
   emit("sample", picked, query.count_use, allocator);
 }
 
@@ -94,6 +94,26 @@ void TrajectoryStore::pick(const TrajectoryQuery& query, Picked& picked) {
     picked.slots.push_back(order_.item(position));
     __builtin_prefetch(records_ + picked.slots.back());
   }
+  check_budget("sample", query.token_budget, picked);
+}
+
+void TrajectoryStore::pick_weighted(const TrajectoryQuery& query, Picked& picked) {
+  const std::int64_t oldest = oldest_version(query.max_staleness);
+  const std::int64_t available = order_.count_weighted(oldest);
+  check_available("sample", "n", query.replacement ? 0 : query.count, available,
+                  "trajectories with a weight above 0");
+  const auto count = static_cast<std::size_t>(query.count);
+  std::vector<std::int64_t> positions(count);
+  picked.probabilities.resize(count);
+  order_.draw_weighted("sample", oldest, query.count, query.replacement, header_->random,
+                       positions.data(), picked.probabilities.data());
+  for (const std::int64_t position : positions) {
+    const std::uint32_t slot = order_.item(position);
+    picked.num_tokens += records_[slot].length;
+    if (query.token_budget >= 0 && picked.num_tokens > query.token_budget) break;
+    picked.slots.push_back(slot);
+  }
+  picked.probabilities.resize(picked.slots.size());
   check_budget("sample", query.token_budget, picked);
 }
 
@@ -197,8 +217,8 @@ bool TrajectoryStore::pick_members(const GroupQuery& query, std::int64_t oldest,
 bool TrajectoryStore::take_group(const GroupQuery& query, std::int64_t oldest,
                                  std::span<std::uint32_t> members, Picked& picked) {
   const auto stale = [&](std::uint32_t slot) { return records_[slot].policy_version < oldest; };
-  const auto end = std::remove_if(members.begin(), members.end(), stale);
-  std::span<std::uint32_t> taken = members.first(static_cast<std::size_t>(end - members.begin()));
+  const auto gone = std::ranges::remove_if(members, stale);
+  std::span<std::uint32_t> taken = members.first(members.size() - gone.size());
   const auto size = static_cast<std::size_t>(query.group_size);
   if (query.group_size >= 0 && size < taken.size()) {
     for (std::size_t i = 0; i < size; ++i) {
@@ -236,7 +256,8 @@ void TrajectoryStore::emit(const char* function, Picked& picked, bool count_use,
   TrajectoryBatchSize size{.count = static_cast<std::int64_t>(picked.slots.size()),
                            .num_tokens = 0,
                            .longest = 0,
-                           .num_groups = static_cast<std::int64_t>(picked.cu_groups.size()) - 1};
+                           .num_groups = static_cast<std::int64_t>(picked.cu_groups.size()) - 1,
+                           .weighted = !picked.probabilities.empty()};
   for (const std::uint32_t slot : picked.slots) {
     size.num_tokens += records_[slot].length;
     size.longest = std::max<std::int64_t>(size.longest, records_[slot].length);
@@ -266,6 +287,7 @@ void TrajectoryStore::write_batch(const Picked& picked, const TrajectoryBatchSiz
   }
   out.cu_seqlens[size.count] = end;
   if (out.cu_groups != nullptr) std::ranges::copy(picked.cu_groups, out.cu_groups);
+  if (size.weighted) std::ranges::copy(picked.probabilities, out.probabilities);
   const std::int64_t chunk = trajectories_per_chunk(size.count, size.num_tokens);
   parallel_for(size.count, chunk, [&](std::int64_t begin, std::int64_t stop) {
     constexpr std::int64_t kAhead = 12;

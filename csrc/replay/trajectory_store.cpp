@@ -28,7 +28,14 @@ std::uint64_t layout_of(const TrajectorySizes& sizes) {
   for (const std::int32_t width : sizes.token_widths) add(width);
   add(-1);
   for (const std::int32_t width : sizes.widths) add(width);
+  add(sizes.weighted ? -2 : -3);
   return std::max<std::uint64_t>(hash, 1);
+}
+
+void check_weight(const char* function, float weight) {
+  if (!std::isfinite(weight) || weight < 0.0f) {
+    fail_value(function, "weights", "be finite and at least 0", concat(weight));
+  }
 }
 
 }  // namespace
@@ -50,8 +57,8 @@ TrajectoryStore::TrajectoryStore(MemoryParts parts, const TrajectorySizes& sizes
       records_(parts_.take<Record>("records", sizes.max_trajectories)),
       arena_(parts_, sizes.num_blocks, sizes.token_widths),
       groups_(parts_, sizes.max_trajectories),
-      order_(parts_, "order", sizes.max_trajectories, 2),
-      group_order_(parts_, "group_order", sizes.max_trajectories, sizes.num_buckets) {
+      order_(parts_, "order", sizes.max_trajectories, 2, sizes.weighted),
+      group_order_(parts_, "group_order", sizes.max_trajectories, sizes.num_buckets, false) {
   for (const std::int32_t width : sizes.widths) {
     const std::string name = "columns." + std::to_string(columns_.size());
     columns_.push_back(parts_.take<std::byte>(name, sizes.max_trajectories * width));
@@ -136,6 +143,7 @@ void TrajectoryStore::check_input(const TrajectoryInput& input) const {
       fail_value(name, "advantages", "be finite",
                  concat(input.advantages[i], " for trajectory ", i));
     }
+    if (input.weights != nullptr) check_weight(name, input.weights[i]);
     if (input.group_successes != nullptr && input.group_successes[i] < 0) {
       fail_value(name, "group_successes", "be at least 0", concat(input.group_successes[i]));
     }
@@ -195,7 +203,8 @@ std::uint32_t TrajectoryStore::insert(const TrajectoryInput& input, std::int64_t
     std::memcpy(columns_[c] + slot * width, input.columns[c] + i * width,
                 static_cast<std::size_t>(width));
   }
-  order_.insert(slot, input.policy_versions[i], success ? kSuccess : kFailure);
+  order_.insert(slot, input.policy_versions[i], success ? kSuccess : kFailure,
+                input.weights == nullptr ? 1.0f : input.weights[i]);
   join_group(slot, key, input.group_successes == nullptr ? -1 : input.group_successes[i]);
   ++header_->count;
   ++header_->counters.added;
@@ -368,6 +377,7 @@ std::int64_t TrajectoryStore::update(std::span<const std::int64_t> handles,
     if (change.advantages != nullptr && !std::isfinite(change.advantages[i])) {
       fail_value("update", "advantages", "be finite", concat(change.advantages[i]));
     }
+    if (change.weights != nullptr) check_weight("update", change.weights[i]);
   }
   std::int64_t applied = 0;
   for (std::size_t i = 0; i < handles.size(); ++i) {
@@ -377,6 +387,7 @@ std::int64_t TrajectoryStore::update(std::span<const std::int64_t> handles,
     Record& record = records_[slot];
     if (change.rewards != nullptr) record.reward = change.rewards[i];
     if (change.advantages != nullptr) record.advantage = change.advantages[i];
+    if (change.weights != nullptr) order_.set_weight(slot, change.weights[i]);
     if (change.successes != nullptr && (change.successes[i] != 0) != (record.success != 0)) {
       TrajectoryGroup& group = groups_[record.group];
       group.successes -= record.success;

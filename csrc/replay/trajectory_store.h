@@ -24,6 +24,7 @@ struct TrajectorySizes {
   std::int32_t num_buckets = 0;       // group successes 0, 1, …; the last bucket holds all above
   std::vector<std::int32_t> token_widths;  // bytes a token; the first column is the token ids
   std::vector<std::int32_t> widths;        // bytes a trajectory
+  bool weighted = false;                   // trajectories have weights to be drawn by
 };
 
 // What makes room, and what goes without need. -1 means no limit.
@@ -70,6 +71,7 @@ struct TrajectoryInput {
   const float* advantages = nullptr;
   const std::uint8_t* successes = nullptr;
   const std::int32_t* group_successes = nullptr;  // null: count the stored ones
+  const float* weights = nullptr;                 // null: 1
   std::vector<const std::byte*> columns = {};
 };
 
@@ -89,6 +91,7 @@ struct TrajectoryOutput {
   std::int32_t* use_counts = nullptr;
   std::uint8_t* successes = nullptr;
   std::int32_t* cu_groups = nullptr;
+  double* probabilities = nullptr;
   std::vector<std::byte*> columns = {};
 };
 
@@ -96,7 +99,8 @@ struct TrajectoryBatchSize {
   std::int64_t count = 0;
   std::int64_t num_tokens = 0;
   std::int64_t longest = 0;
-  std::int64_t num_groups = 0;
+  std::int64_t num_groups = 0;  // -1: trajectories were not drawn by group
+  bool weighted = false;        // they were drawn by weight
 };
 
 // Called once what will be in a batch is known, before it is written.
@@ -106,7 +110,7 @@ class TrajectoryAllocator {
   virtual const TrajectoryOutput& allocate(const TrajectoryBatchSize& size) = 0;
 };
 
-enum class DrawOrder : std::uint8_t { kUniform, kNewest, kOldest };
+enum class DrawOrder : std::uint8_t { kUniform, kNewest, kOldest, kWeighted };
 
 struct TrajectoryQuery {
   DrawOrder order = DrawOrder::kUniform;
@@ -134,6 +138,7 @@ struct TrajectoryChange {
   const float* rewards = nullptr;
   const float* advantages = nullptr;
   const std::uint8_t* successes = nullptr;
+  const float* weights = nullptr;
   std::vector<const std::byte*> columns = {};
 };
 
@@ -226,6 +231,7 @@ class TrajectoryStore {
     std::vector<std::uint32_t> slots;
     std::vector<std::int32_t> cu_groups;
     std::vector<std::uint32_t> groups;  // whose members are to be taken
+    std::vector<double> probabilities;  // where drawn by weight
     std::int64_t num_tokens = 0;        // counted where there is a budget
   };
 
@@ -251,6 +257,7 @@ class TrajectoryStore {
   std::int64_t trajectories_per_chunk(std::int64_t count, std::int64_t num_tokens) const;
 
   void pick(const TrajectoryQuery& query, Picked& picked);
+  void pick_weighted(const TrajectoryQuery& query, Picked& picked);
   void pick_groups(const GroupQuery& query, std::int64_t oldest, Picked& picked);
   // False where the budget is used up.
   bool pick_members(const GroupQuery& query, std::int64_t oldest, Picked& picked);

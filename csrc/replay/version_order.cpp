@@ -5,7 +5,7 @@
 namespace fastrl {
 
 VersionOrder::VersionOrder(MemoryParts& parts, const std::string& name, std::int64_t capacity,
-                           int num_classes)
+                           int num_classes, bool weighted)
     // Half as many again: the erased positions are swept up once every so many inserts.
     : num_positions_(capacity + capacity / 2 + 64),
       end_(parts.take<std::int64_t>(name + ".end", 1)),
@@ -17,11 +17,15 @@ VersionOrder::VersionOrder(MemoryParts& parts, const std::string& name, std::int
   for (int c = 0; c < num_classes; ++c) {
     classes_.emplace_back(parts, name + '.' + std::to_string(c), num_positions_);
   }
+  if (weighted) {
+    weights_ = std::make_unique<Weights>(parts, name + ".weights", capacity, num_positions_);
+  }
 }
 
-void VersionOrder::insert(std::uint32_t item, std::int64_t version, int item_class) {
+void VersionOrder::insert(std::uint32_t item, std::int64_t version, int item_class, float weight) {
   if (*end_ == num_positions_) compact();
   item_classes_[item] = static_cast<std::uint8_t>(item_class);
+  if (weights_) weights_->of_items[item] = weight;
   const std::int64_t position = sink((*end_)++, version);
   versions_[position] = version;
   place(item, position);
@@ -37,6 +41,75 @@ void VersionOrder::set_class(std::uint32_t item, int item_class) {
   displace(position);
   item_classes_[item] = static_cast<std::uint8_t>(item_class);
   place(item, position);
+}
+
+void VersionOrder::set_weight(std::uint32_t item, float weight) {
+  weights_->clear(positions_[item]);
+  weights_->of_items[item] = weight;
+  weights_->set(positions_[item], weight);
+}
+
+VersionOrder::Weights::Weights(MemoryParts& parts, const std::string& name, std::int64_t capacity,
+                               std::int64_t num_positions)
+    : of_items(parts.take<float>(name + ".of_items", capacity)),
+      above_zero(parts, name + ".above_zero", num_positions),
+      memory(parts.take<std::byte>(
+          name + ".index",
+          static_cast<std::int64_t>(PriorityIndex::memory_size(num_positions, false)))),
+      index(parts.has_memory() ? std::make_unique<PriorityIndex>(memory, num_positions, false)
+                               : nullptr) {}
+
+void VersionOrder::Weights::set(std::int64_t position, float weight) {
+  if (weight == 0.0f) return;
+  above_zero.set(position);
+  index->set_priorities("TrajectoryStore", std::span(&position, 1), std::span(&weight, 1));
+}
+
+void VersionOrder::Weights::clear(std::int64_t position) {
+  if (!above_zero.test(position)) return;
+  above_zero.clear(position);
+  index->clear(std::span(&position, 1));
+}
+
+namespace {
+
+// The slots from one on.
+class LastSlots final : public WeightedSlots {
+ public:
+  LastSlots(const PriorityIndex& all, std::int64_t first, std::int64_t count)
+      : all_(all), count_(count), before_(all.prefix(first)) {}
+
+  std::uint64_t total() const override { return all_.total() - before_; }
+  std::int64_t count() const override { return count_; }
+  std::uint64_t prefix(std::int64_t slot) const override { return all_.prefix(slot) - before_; }
+  void weights(std::span<const std::int64_t> slots, std::uint64_t* weights) const override {
+    all_.weights(slots, weights);
+  }
+  void find(std::span<const std::uint64_t> masses, std::int64_t* slots) const override {
+    std::vector<std::uint64_t> shifted(masses.begin(), masses.end());
+    for (std::uint64_t& mass : shifted) mass += before_;
+    all_.find(shifted, slots);
+  }
+
+ private:
+  const PriorityIndex& all_;
+  std::int64_t count_;
+  std::uint64_t before_;
+};
+
+}  // namespace
+
+std::int64_t VersionOrder::count_weighted(std::int64_t version) const {
+  return weights_->above_zero.count() - weights_->above_zero.rank(lower_bound(version, *end_));
+}
+
+void VersionOrder::draw_weighted(const char* function, std::int64_t version, std::int64_t n,
+                                 bool replacement, RandomStream& random, std::int64_t* positions,
+                                 double* probabilities) const {
+  const std::int64_t first = std::min(lower_bound(version, *end_), num_positions_ - 1);
+  const LastSlots fresh(*weights_->index, first, count_weighted(version));
+  draw(function, fresh, n, replacement ? DrawScheme::kIndependent : DrawScheme::kWithoutReplacement,
+       random, positions, probabilities);
 }
 
 VersionOrder::Range VersionOrder::not_older(std::int64_t version, int item_class) const {
@@ -55,11 +128,13 @@ void VersionOrder::place(std::uint32_t item, std::int64_t position) {
   positions_[item] = static_cast<std::uint32_t>(position);
   all_.set(position);
   classes_[item_classes_[item]].set(position);
+  if (weights_) weights_->set(position, weights_->of_items[item]);
 }
 
 void VersionOrder::displace(std::int64_t position) {
   all_.clear(position);
   classes_[item_classes_[items_[position]]].clear(position);
+  if (weights_) weights_->clear(position);
 }
 
 std::int64_t VersionOrder::sink(std::int64_t hole, std::int64_t version) {

@@ -3,15 +3,17 @@
 // Who is at least as new as a version is then a range of positions: the k-th of them, of a class or
 // of all, is found in a bitmap, so a draw among the fresh looks at none of the stale.
 //
-// Cost      insert of the newest version O(1) amortized; of an older one O(versions that are
-// newer),
-//           because the first item of each of these moves to the end of its version. erase O(1).
+// Cost      insert of the newest version O(1) amortized; of an older one O(newer versions), because
+//           the first item of each of these moves to the end of its version. erase O(1).
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "core/random.h"
+#include "replay/priority_index.h"
 #include "replay/rank_bitmap.h"
 
 namespace fastrl {
@@ -19,11 +21,14 @@ namespace fastrl {
 class VersionOrder {
  public:
   // Items are numbers below `capacity`.
-  VersionOrder(MemoryParts& parts, const std::string& name, std::int64_t capacity, int num_classes);
+  VersionOrder(MemoryParts& parts, const std::string& name, std::int64_t capacity, int num_classes,
+               bool weighted);
 
-  void insert(std::uint32_t item, std::int64_t version, int item_class);
+  // The weight, at least 0 and finite, matters where the order is weighted.
+  void insert(std::uint32_t item, std::int64_t version, int item_class, float weight = 1.0f);
   void erase(std::uint32_t item);
   void set_class(std::uint32_t item, int item_class);
+  void set_weight(std::uint32_t item, float weight);
 
   std::int64_t version(std::uint32_t item) const { return versions_[positions_[item]]; }
   int item_class(std::uint32_t item) const { return item_classes_[item]; }
@@ -45,6 +50,13 @@ class VersionOrder {
   }
   std::uint32_t item(std::int64_t position) const { return items_[position]; }
 
+  // Draws n items that are not older than `version` by their weights: their positions and the
+  // probabilities of draws.h. Fails as `function` where there are too few.
+  void draw_weighted(const char* function, std::int64_t version, std::int64_t n, bool replacement,
+                     RandomStream& random, std::int64_t* positions, double* probabilities) const;
+  // Those of a range that have a weight above 0.
+  std::int64_t count_weighted(std::int64_t version) const;
+
  private:
   const RankBitmap& of(int item_class) const {
     return item_class == kAll ? all_ : classes_[static_cast<std::size_t>(item_class)];
@@ -64,6 +76,18 @@ class VersionOrder {
   std::uint8_t* item_classes_;  // of each item
   RankBitmap all_;
   std::vector<RankBitmap> classes_;
+  struct Weights {
+    Weights(MemoryParts& parts, const std::string& name, std::int64_t capacity,
+            std::int64_t num_positions);
+    void set(std::int64_t position, float weight);
+    void clear(std::int64_t position);
+
+    float* of_items;
+    RankBitmap above_zero;  // positions
+    std::byte* memory;
+    std::unique_ptr<PriorityIndex> index;  // of positions
+  };
+  std::unique_ptr<Weights> weights_;  // null unless weighted
 };
 
 }  // namespace fastrl

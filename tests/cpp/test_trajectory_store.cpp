@@ -181,7 +181,7 @@ TEST(version_order_keeps_versions_apart) {
   constexpr std::int64_t kCapacity = 200;
   std::unique_ptr<TestMemory> memory;
   VersionOrder order = make_with(
-      memory, [](MemoryParts& parts) { return VersionOrder(parts, "order", kCapacity, 3); });
+      memory, [](MemoryParts& parts) { return VersionOrder(parts, "order", kCapacity, 3, true); });
   RandomStream random = RandomStream::seeded(2, 0);
   std::map<std::uint32_t, std::pair<std::int64_t, int>> items;  // version and class
   for (int step = 0; step < 5'000; ++step) {

@@ -26,7 +26,7 @@ from fastrl.replay.trajectory_arguments import (
 from fastrl.replay.trajectory_batch import TrajectoryBatch
 
 _BLOCK = 32  # tokens
-_ORDERS = ("uniform", "newest", "oldest")
+_ORDERS = ("uniform", "newest", "oldest", "weighted")
 _LAYOUTS = ("packed", "padded")
 _NO_TOKENS = 2
 _OUTPUTS = ("numpy", "torch")
@@ -69,6 +69,7 @@ class TrajectoryStore:
         log_probs: Whether the policy's log-probs are kept.
         token_columns: More per token, as ``{"ref_log_probs": "float32", "turns": "int16"}``.
         columns: More per trajectory, as ``{"entropies": "float32", "levels": ((2,), "int64")}``.
+        weighted: Whether trajectories have weights to be drawn by.
         max_staleness: Policy versions that a trajectory may be behind; None: any.
         ttl: Clock ticks that it may live; None: any. The clock ticks once a trajectory added,
             unless `add` is told the time.
@@ -90,6 +91,7 @@ class TrajectoryStore:
         log_probs: bool = True,
         token_columns: Mapping[str, Column] | None = None,
         columns: Mapping[str, Column] | None = None,
+        weighted: bool = False,
         max_staleness: int | None = None,
         ttl: int | None = None,
         use_count_limit: int | None = None,
@@ -111,6 +113,7 @@ class TrajectoryStore:
         self._columns = parsed_columns(check, "columns", columns, {})
         for name in self._columns.keys() & self._token_columns.keys():
             raise check.error("columns", "have other names than `token_columns`", repr(name))
+        self.weighted = check.flag("weighted", weighted)
         limits = {
             "max_staleness": limit(check, "max_staleness", max_staleness, low=0),
             "ttl": limit(check, "ttl", ttl, low=0),
@@ -126,7 +129,12 @@ class TrajectoryStore:
 
         def needed(num_blocks: int) -> int:
             return _core.trajectory_store_size(
-                self.max_trajectories, num_blocks, self.num_buckets, token_widths, widths
+                self.max_trajectories,
+                num_blocks,
+                self.num_buckets,
+                token_widths,
+                widths,
+                self.weighted,
             )
 
         block_size = needed(1 << 20) - needed(0) >> 20
@@ -139,7 +147,7 @@ class TrajectoryStore:
         self.max_tokens = num_blocks * _BLOCK
         self._core = _core.TrajectoryStore(
             self.max_trajectories, num_blocks, self.num_buckets, token_widths, widths,
-            seed=seed, evict_stalest=evict == "stalest", **limits,
+            self.weighted, seed=seed, evict_stalest=evict == "stalest", **limits,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -196,6 +204,7 @@ class TrajectoryStore:
         advantages: Array | None = None,
         successes: Array | None = None,
         group_successes: Array | None = None,
+        weights: Array | None = None,
         created: Array | int | None = None,
         **columns: Array,
     ) -> Array:
@@ -217,6 +226,7 @@ class TrajectoryStore:
             successes: [B] bool or uint8; None: where the reward reaches `success_threshold`.
             group_successes: [B] int32 or int64: how many of the group's rollouts succeeded, also of
                 those that are not added. None: the group's stored successes are counted.
+            weights: [B] float32, at least 0, where the store is weighted; None: 1 each.
             created: [B] int64, or one number: when; never less than the clock. None: the clock
                 ticks once for each.
             **columns: The store's `token_columns`, like `token_ids`, and its `columns`, [B, ...].
@@ -254,6 +264,7 @@ class TrajectoryStore:
         if group_successes is not None:
             check.array("group_successes", group_successes, ["B"], INTEGERS)
             group_successes = np.clip(as_numpy(group_successes), -1, 2**31 - 1).astype(np.int32)
+        self._check_weights(check, weights)
         rows = self._take_columns(check, extra, needed=True)
         versions = per_trajectory(check, "policy_versions", policy_versions, batch)
         times = None if created is None else per_trajectory(check, "created", created, batch)
@@ -270,11 +281,12 @@ class TrajectoryStore:
         mask = arrays.pop(1)
         groups = contiguous(as_numpy(group_ids), "int64")
         rewards, successes = contiguous(as_numpy(rewards)), contiguous(as_numpy(successes))
-        advantages = contiguous_numpy(advantages)
+        advantages, weights = contiguous_numpy(advantages), contiguous_numpy(weights)
         self._core.add(
             batch, address(ends), [address(array) for array in arrays], address(mask),
             address(groups), address(versions), address(times), address(rewards),
             address(advantages), address(successes), address(group_successes),
+            address(weights),
             [address(row) for row in rows.values()], address(handles),
         )  # fmt: skip
         return as_framework(handles, token_ids)
@@ -332,8 +344,11 @@ class TrajectoryStore:
         Args:
             n: How many; None: as many as `token_budget` allows, or as there are.
             order: "uniform", or "newest" or "oldest" policy versions first. (Within a version by
-                arrival, as long as no trajectory of an older version came late.)
-            replacement: Whether a trajectory may be drawn again; with "uniform" only.
+                arrival, as long as no trajectory of an older version came late.) "weighted": with
+                probability ∝ weight, for a store that is `weighted`. The batch then has
+                `probabilities`, [B] float64: w_i / Σ w of each draw; without replacement π_i / n,
+                with inclusion probabilities π_i for which Σ f_i / π_i is unbiased.
+            replacement: Whether a trajectory may be drawn again; for draws at random.
             successes_only: Draws among the successes.
             max_staleness: Draws among those at most so many versions old.
             token_budget: Takes trajectories as they are drawn, up to the first one that would
@@ -346,8 +361,15 @@ class TrajectoryStore:
         to_torch = check.choice("output", output, _OUTPUTS) == "torch"
         count = -1 if n is None else check.integer("n", n, low=1, high=2**31 - 1)
         check.choice("order", order, _ORDERS)
-        if check.flag("replacement", replacement) and (order != "uniform" or n is None):
-            raise check.error("replacement", "be False unless `n` are drawn uniformly", True)
+        random = order in ("uniform", "weighted")
+        if check.flag("replacement", replacement) and (not random or n is None):
+            raise check.error("replacement", "be False unless `n` are drawn at random", True)
+        if order == "weighted":
+            if not self.weighted:
+                raise check.error("order", "not be 'weighted' for a store without weights", order)
+            if n is None or successes_only:
+                rule = "be given, without `successes_only`, for a weighted draw"
+                raise check.error("n", rule, n)
         arrays = self._core.sample(
             count,
             _ORDERS.index(order),
@@ -416,7 +438,7 @@ class TrajectoryStore:
             if named is not None:
                 raise check.error("bucket_weights", "be None where `group_ids` are given", "given")
             weights = self._checked_weights(check, bucket_weights)
-        check.choice("order", order, _ORDERS)
+        check.choice("order", order, _ORDERS[:3])
         arrays = self._core.sample_groups(
             count,
             _ORDERS.index(order),
@@ -465,6 +487,7 @@ class TrajectoryStore:
         rewards: Array | None = None,
         advantages: Array | None = None,
         successes: Array | None = None,
+        weights: Array | None = None,
         **columns: Array,
     ) -> int:
         """Changes what is known about trajectories; their number that are still in the store.
@@ -477,6 +500,7 @@ class TrajectoryStore:
             rewards: [B] float32. Changes no success.
             advantages: [B] float32.
             successes: [B] bool or uint8.
+            weights: [B] float32, at least 0, where the store is weighted.
             **columns: Some of the store's `columns`, [B, ...].
         """
         check = Arguments("update")
@@ -488,9 +512,11 @@ class TrajectoryStore:
         ):
             if values is not None:
                 check.array(name, values, ["B"], dtypes)
+        self._check_weights(check, weights)
         rows = self._take_columns(check, columns, needed=False)
         # Under names: what is contiguous only in a copy has to live until the call has ended.
-        rewards, advantages, successes = map(contiguous_numpy, (rewards, advantages, successes))
+        rewards, advantages = contiguous_numpy(rewards), contiguous_numpy(advantages)
+        successes, weights = contiguous_numpy(successes), contiguous_numpy(weights)
         return int(
             self._core.update(
                 address(asked),
@@ -498,6 +524,7 @@ class TrajectoryStore:
                 address(rewards),
                 address(advantages),
                 address(successes),
+                address(weights),
                 [address(rows.get(name)) for name in self._columns],
             )
         )
@@ -595,6 +622,13 @@ class TrajectoryStore:
             parts.append((name, contiguous(part)))
         self._core.restore([(name, address(part), part.size) for name, part in parts])
 
+    def _check_weights(self, check: Arguments, weights: Array | None) -> None:
+        if weights is None:
+            return
+        if not self.weighted:
+            raise check.error("weights", "be None, as the store is not weighted", "an array")
+        check.array("weights", weights, ["B"], ["float32"])
+
     def _take_columns(
         self, check: Arguments, given: Mapping[str, Array], *, needed: bool
     ) -> dict[str, Array]:
@@ -626,7 +660,7 @@ class TrajectoryStore:
         values = iter(arrays)
         named: dict[str, Array] = {}
         per_token: list[str] = []
-        if len(arrays) > len(TRAJECTORY_ARRAYS) + len(self._columns) + 2:
+        if len(arrays) > len(TRAJECTORY_ARRAYS) + len(self._columns) + 3:
             named["token_ids"] = next(values)
             for name, (shape, dtype, _) in self._token_columns.items():
                 flat = next(values).view(dtype)
@@ -642,6 +676,9 @@ class TrajectoryStore:
         cu_groups = next(values)
         if cu_groups is not None:
             named["cu_groups"] = cu_groups
+        probabilities = next(values)
+        if probabilities is not None:
+            named["probabilities"] = probabilities
         if to_torch:
             import torch
 

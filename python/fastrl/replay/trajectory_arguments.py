@@ -19,7 +19,7 @@ _DTYPES = (
 )  # fmt: skip
 _TAKEN = {
     *TRAJECTORY_ARRAYS, "token_ids", "action_mask", "log_probs", "cu_seqlens", "cu_groups",
-    "attention_mask", "lengths", "group_successes",
+    "attention_mask", "lengths", "group_successes", "weights", "probabilities",
 }  # fmt: skip
 
 
