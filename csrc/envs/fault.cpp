@@ -5,6 +5,7 @@
 #include <iterator>
 #include <stdexcept>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "core/check.h"
@@ -36,7 +37,7 @@ std::size_t character_size(std::string_view text, std::size_t i) {
 }  // namespace
 
 std::string text_of(const fastrl_error& error) {
-  const char* end = std::find(std::begin(error.message), std::end(error.message), '\0');
+  const char* end = std::ranges::find(error.message, '\0');
   const std::string_view written(error.message, static_cast<std::size_t>(end - error.message));
   std::string readable;
   for (std::size_t i = 0; i < written.size();) {
@@ -59,7 +60,9 @@ void FaultLog::add(const Faults& faults) {
 
 Faults FaultLog::take() {
   const std::scoped_lock lock(mutex_);
-  std::ranges::stable_sort(faults_, {}, &Fault::place);
+  std::ranges::sort(faults_, [](const Fault& a, const Fault& b) {
+    return std::tie(a.place, a.message) < std::tie(b.place, b.message);
+  });
   return std::exchange(faults_, {});
 }
 

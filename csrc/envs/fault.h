@@ -20,7 +20,8 @@ std::string text_of(const fastrl_error& error);
 // What one call of a table's function fills in.
 class CallError : public fastrl_error {
  public:
-  CallError() { clear(); }  // NOLINT(*-member-init): a message counts only where it was written
+  // A message counts only where it was written.
+  CallError() { clear(); }  // NOLINT(*-member-init, *UninitializedObject)
 
   bool failed() const { return status != FASTRL_OK; }
   void clear() { status = FASTRL_OK; }

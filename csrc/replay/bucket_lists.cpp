@@ -7,8 +7,6 @@
 namespace fastrl {
 namespace {
 
-constexpr int kMaxHeight = 8;
-
 // How many entries a tree of this height holds.
 constexpr std::int64_t span_of(int height) { return std::int64_t{1} << (4 * height); }
 

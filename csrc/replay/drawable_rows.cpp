@@ -54,7 +54,7 @@ DrawableRows::Ranks::Ranks(const DrawableRows& rows) : rows_(rows) {
 }
 
 std::int64_t DrawableRows::Ranks::slot(std::int64_t rank) const {
-  const auto after = std::upper_bound(before_.begin(), before_.end(), rank);
+  const auto after = std::ranges::upper_bound(before_, rank);
   const std::int64_t block = after - before_.begin() - 1;
   std::int64_t left = rank - before_[static_cast<std::size_t>(block)];
   std::int64_t word = block * kWords;

@@ -142,8 +142,7 @@ class Gaps {
     for (std::size_t k = 0; k < slots.size(); ++k) {
       gaps_.push_back({from.prefix(slots[k]), weights[k], 0});
     }
-    std::sort(gaps_.begin(), gaps_.end(),
-              [](const Gap& a, const Gap& b) { return a.start < b.start; });
+    std::ranges::sort(gaps_, {}, &Gap::start);
     std::uint64_t before = 0;
     for (Gap& gap : gaps_) {
       gap.start_of_rest = gap.start - before;
@@ -153,9 +152,7 @@ class Gaps {
 
   // Where this mass of what is left lies in the whole line.
   std::uint64_t skip(std::uint64_t mass) const {
-    const auto after =
-        std::upper_bound(gaps_.begin(), gaps_.end(), mass,
-                         [](std::uint64_t m, const Gap& gap) { return m < gap.start_of_rest; });
+    const auto after = std::ranges::upper_bound(gaps_, mass, {}, &Gap::start_of_rest);
     if (after == gaps_.begin()) return mass;
     const Gap& gap = *(after - 1);
     return mass - gap.start_of_rest + gap.start + gap.size;

@@ -37,12 +37,12 @@ void importance_weights(std::span<const double> probabilities, std::int64_t coun
                         float* weights) {
   if (probabilities.empty()) return;
   double numerator = 1.0;
-  double times = static_cast<double>(count);
+  auto times = static_cast<double>(count);
   if (normalization != WeightNormalization::kNone) {
     times = 1.0;
     numerator = normalization == WeightNormalization::kBuffer
                     ? smallest_probability
-                    : *std::min_element(probabilities.begin(), probabilities.end());
+                    : *std::ranges::min_element(probabilities);
   }
   switch (instruction_set()) {
     case InstructionSet::kX86V4:

@@ -8,6 +8,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <numbers>
 
 #include "core/instruction_set.h"
 
@@ -52,7 +53,7 @@ struct BinaryExponential {
 // 2^y for |y| < 2^50.
 FASTRL_INLINE BinaryExponential binary_exponential(double y) {
   const double n = (y + kRoundToInteger) - kRoundToInteger;
-  const double g = (y - n) * 0x1.62e42fefa39efp-1;  // ln 2
+  const double g = (y - n) * std::numbers::ln2;
   double p = 1.0 / 6227020800.0;
   p = p * g + 1.0 / 479001600.0;
   p = p * g + 1.0 / 39916800.0;
@@ -83,12 +84,12 @@ FASTRL_INLINE double power(double x, double a) {
 }
 
 // ln x for a finite x > 0.
-FASTRL_INLINE double natural_log(double x) { return log2_of(x) * 0x1.62e42fefa39efp-1; }
+FASTRL_INLINE double natural_log(double x) { return log2_of(x) * std::numbers::ln2; }
 
 // 1 − e^−x for x ≥ 0, accurate near 0, too.
 FASTRL_INLINE double one_minus_exponential(double x) {
   x = x > 700.0 ? 700.0 : x;
-  const BinaryExponential result = binary_exponential(-x * 0x1.71547652b82fep+0);
+  const BinaryExponential result = binary_exponential(-x * std::numbers::log2e);
   const double all = 1.0 - (1.0 + result.minus_one) * power_of_two(result.n);
   return result.n == 0.0 ? -result.minus_one : all;
 }

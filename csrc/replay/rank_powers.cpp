@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstddef>
+#include <numbers>
 
 #include "core/instruction_set.h"
 #include "replay/power.h"
@@ -13,7 +14,7 @@ namespace fastrl {
 namespace {
 
 constexpr std::int64_t kFirst = 32;
-constexpr double kLn2 = 0x1.62e42fefa39efp-1;
+constexpr double kLn2 = std::numbers::ln2;
 
 // F above, of ranks below kFirst that of kFirst. Near exponent 1 it is less a constant, so that
 // (x^rest − 1) / rest goes to ln x.

@@ -314,8 +314,7 @@ void ReplayBuffer::begin_changes(bool valuing) {
 }
 
 void ReplayBuffer::apply_changes() {
-  const bool any = std::any_of(samplers_.begin(), samplers_.end(),
-                               [](const Sampler& sampler) { return sampler.has_priorities(); });
+  const bool any = std::ranges::any_of(samplers_, &Sampler::has_priorities);
   if (!any) return;
   std::int64_t total = 0;
   for (const Change& change : changes_) total += change.end - change.begin;

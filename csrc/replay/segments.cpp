@@ -317,7 +317,9 @@ std::vector<Segment> cut(const std::vector<std::vector<Rows>>& missing,
         segment.size += rows * streams[i].row_size;
         done += rows;
         next = last;
-        if (next == range->last && ++range != missing[i].end()) next = range->first;
+        if (next != range->last) continue;
+        ++range;
+        if (range != missing[i].end()) next = range->first;
       }
     }
   }

@@ -103,7 +103,7 @@ constexpr SumTreeKernels kPortable{descend_portable, find_leaves_portable, add_p
 
 #if defined(__x86_64__)
 
-FASTRL_TARGET_V3 FASTRL_INLINE std::uint32_t place_in_node_v3(const std::uint64_t* node,
+FASTRL_INLINE FASTRL_TARGET_V3 std::uint32_t place_in_node_v3(const std::uint64_t* node,
                                                               std::uint64_t mass) {
   // AVX2 compares signed numbers; flipping the highest bits keeps the order of unsigned ones.
   const __m256i sign = _mm256_set1_epi64x(INT64_MIN);
@@ -117,7 +117,7 @@ FASTRL_TARGET_V3 FASTRL_INLINE std::uint32_t place_in_node_v3(const std::uint64_
   return 15 - static_cast<std::uint32_t>(std::popcount(above));
 }
 
-FASTRL_TARGET_V3 FASTRL_INLINE std::uint32_t place_in_block_v3(const std::uint32_t* block,
+FASTRL_INLINE FASTRL_TARGET_V3 std::uint32_t place_in_block_v3(const std::uint32_t* block,
                                                                std::uint64_t mass) {
   const __m256i wanted = _mm256_set1_epi64x(static_cast<long long>(mass));  // below 2^36
   __m256i before = _mm256_setzero_si256();
@@ -154,7 +154,7 @@ FASTRL_TARGET_V3 void extremes_v3(const std::uint32_t* weights, std::int64_t n,
   extremes(weights, n, smallest, largest);
 }
 
-FASTRL_TARGET_V4 FASTRL_INLINE std::uint32_t place_in_node_v4(const std::uint64_t* node,
+FASTRL_INLINE FASTRL_TARGET_V4 std::uint32_t place_in_node_v4(const std::uint64_t* node,
                                                               std::uint64_t mass) {
   const __m512i wanted = _mm512_set1_epi64(static_cast<long long>(mass));
   const __mmask8 low = _mm512_cmple_epu64_mask(_mm512_load_si512(node), wanted);
@@ -164,7 +164,7 @@ FASTRL_TARGET_V4 FASTRL_INLINE std::uint32_t place_in_node_v4(const std::uint64_
 
 // Sums of the weights up to and with each of the 8. All operations say what masked lanes become:
 // GCC 12 warns about the header of those that leave it open.
-FASTRL_TARGET_V4 FASTRL_INLINE __m512i running_sums_v4(const std::uint32_t* weights) {
+FASTRL_INLINE FASTRL_TARGET_V4 __m512i running_sums_v4(const std::uint32_t* weights) {
   __m512i sums = _mm512_maskz_cvtepu32_epi64(
       0xFF, _mm256_load_si256(reinterpret_cast<const __m256i*>(weights)));
   sums = _mm512_add_epi64(sums, _mm512_maskz_alignr_epi64(0xFE, sums, sums, 7));
@@ -172,7 +172,7 @@ FASTRL_TARGET_V4 FASTRL_INLINE __m512i running_sums_v4(const std::uint32_t* weig
   return _mm512_add_epi64(sums, _mm512_maskz_alignr_epi64(0xF0, sums, sums, 4));
 }
 
-FASTRL_TARGET_V4 FASTRL_INLINE std::uint32_t place_in_block_v4(const std::uint32_t* block,
+FASTRL_INLINE FASTRL_TARGET_V4 std::uint32_t place_in_block_v4(const std::uint32_t* block,
                                                                std::uint64_t mass) {
   const __m512i wanted = _mm512_set1_epi64(static_cast<long long>(mass));
   const __m512i first = running_sums_v4(block);

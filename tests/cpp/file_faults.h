@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cerrno>
+#include <exception>
 #include <limits>
 #include <map>
 #include <memory>
@@ -100,7 +101,7 @@ class RefusingFiles final : public FileSystem {
   FileSystem& files_;
 };
 
-struct PowerLoss {};
+struct PowerLoss : std::exception {};
 
 // A disk that keeps what was synced, and of the rest whatever it likes: any part of a file's
 // bytes, any of the changes of names.

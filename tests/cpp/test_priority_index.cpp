@@ -237,7 +237,7 @@ TEST(draws_without_replacement_are_distinct_and_may_be_all) {
                                 probabilities.data());
   CHECK(tau == kInfinity);
   for (const double p : probabilities) CHECK(p == 1.0 / static_cast<double>(n));
-  std::sort(slots.begin(), slots.end());
+  std::ranges::sort(slots);
   CHECK(slots == wanted);
 }
 

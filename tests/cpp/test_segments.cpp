@@ -233,8 +233,9 @@ TEST(crc32c_has_the_published_values_on_every_instruction_set) {
 
   std::vector<std::byte> bytes(20000);
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(mix64(i));
-  for (const std::size_t size : {0, 1, 7, 8, 9, 1023, 3071, 3072, 3073, 6144, 9999, 20000}) {
-    for (const std::size_t start : {0, 1, 5}) {
+  for (const std::size_t size :
+       std::vector<std::size_t>{0, 1, 7, 8, 9, 1023, 3071, 3072, 3073, 6144, 9999, 20000}) {
+    for (const std::size_t start : std::vector<std::size_t>{0, 1, 5}) {
       const auto part =
           std::span(bytes).subspan(std::min(start, size)).first(size - std::min(start, size));
       const std::uint32_t whole = crc32c(InstructionSet::kPortable, part);
@@ -556,7 +557,7 @@ TEST(a_killed_process_leaves_a_committed_state) {
   TemporaryFolder folder;
   Model model = Model::at(1);
   Saver(system_files(), kOptions).save(folder.path, model.state());
-  std::mt19937_64 random(5);
+  std::mt19937_64 random(5);  // NOLINT(bugprone-random-generator-seed): the same each time
   std::int64_t last = 1;
   for (int kill_number = 0; kill_number < 100; ++kill_number) {
     int channel[2];
@@ -717,7 +718,7 @@ TEST(another_format_or_kind_is_told) {
   Model model = Model::at(3);
   Saver(system_files(), kOptions).save(folder.path, model.state());
   try {
-    SavedFolder("load", folder.path, "TrajectoryStore");
+    const SavedFolder saved("load", folder.path, "TrajectoryStore");
     CHECK(false);
   } catch (const std::invalid_argument& error) {
     CHECK(contains(error.what(),
@@ -737,7 +738,7 @@ TEST(a_forged_manifest_cannot_do_harm) {
   const std::string path = folder.path + "/" + kManifestName;
   const auto sound = slurp(path);
   CHECK(resealed(sound) == sound);
-  std::mt19937_64 random(3);
+  std::mt19937_64 random(3);  // NOLINT(bugprone-random-generator-seed): the same each time
   int refused = 0;
   for (int i = 0; i < 20000; ++i) {
     auto bytes = sound;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <numeric>
 #include <span>
@@ -47,7 +48,7 @@ struct Plain {
     CHECK(found == owners);
     CHECK(tree.extremes().smallest == extremes.smallest);
     CHECK(tree.extremes().largest == extremes.largest);
-    const auto first = std::find(weights.begin(), weights.end(), extremes.largest);
+    const auto first = std::ranges::find(weights, extremes.largest);
     CHECK(tree.first_largest() == (count == 0 ? -1 : first - weights.begin()));
   }
 
@@ -72,7 +73,7 @@ TEST(a_sum_tree_agrees_with_a_plain_array) {
     for (int round = 0; round < 24; ++round) {
       const int kind = round % 6;
       if (kind < 3) {  // duplicates are frequent in small trees
-        const auto n = static_cast<std::size_t>(1 + random.below(600));
+        const auto n = std::size_t{1} + random.below(600);
         std::vector<std::int64_t> slots(n);
         std::vector<std::uint32_t> weights(n);
         for (std::size_t k = 0; k < n; ++k) {
@@ -92,15 +93,14 @@ TEST(a_sum_tree_agrees_with_a_plain_array) {
         std::vector<std::uint32_t> weights(static_cast<std::size_t>(below(capacity - begin + 1)));
         for (auto& weight : weights) weight = some_weight(random);
         tree.assign(begin, weights);
-        std::copy(weights.begin(), weights.end(), plain.weights.begin() + begin);
+        std::ranges::copy(weights, plain.weights.begin() + begin);
       } else {
         const int bits = static_cast<int>(random.below(9)) - 5;
         tree.shift(bits);
         for (auto& weight : plain.weights) {
           const double exact =
               static_cast<double>(weight) * (bits < 0 ? 1.0 / (1 << -bits) : 1 << bits);
-          const double rounded =
-              std::min(static_cast<double>(static_cast<std::int64_t>(exact + 0.5)), 4294967295.0);
+          const double rounded = std::min(std::round(exact), 4294967295.0);
           weight = std::max(static_cast<std::uint32_t>(rounded), weight != 0 ? 1u : 0u);
         }
       }

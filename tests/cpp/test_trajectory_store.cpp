@@ -189,7 +189,8 @@ TEST(version_order_keeps_versions_apart) {
     const int item_class = static_cast<int>(random.below(3));
     if (!items.contains(item)) {
       // Mostly newer and newer, now and then far behind.
-      const std::int64_t version = step / 50 - (random.below(4) == 0 ? random.below(30) : 0);
+      const std::int64_t version =
+          step / 50 - (random.below(4) == 0 ? std::int64_t{random.below(30)} : 0);
       order.insert(item, version, item_class);
       items[item] = {version, item_class};
     } else if (random.below(3) == 0) {
@@ -330,6 +331,7 @@ TEST(trajectory_store_takes_calls_from_many_threads) {
   for (std::int32_t i = 0; i < 8; ++i) first.append(i, 20, i, 0);
   first.add_to(store);
   std::vector<std::thread> threads;
+  threads.reserve(3);
   std::vector<int> torn(3);
   for (int w = 0; w < 2; ++w) {
     threads.emplace_back([&store, w] {
