@@ -17,9 +17,9 @@ constexpr std::size_t kMaxFetchedBytes = 1 << 10;  // of a row and its successor
 // Must be inlined: GCC takes a function that only fetches for one without effect and drops the
 // call.
 FASTRL_INLINE void fetch(const std::byte* data, std::size_t bytes) {
-  const auto first = reinterpret_cast<std::uintptr_t>(data);
-  for (std::uintptr_t line = first / 64 * 64; line < first + bytes; line += 64) {
-    __builtin_prefetch(reinterpret_cast<const void*>(line), 0, 2);
+  const std::byte* end = data + bytes;
+  for (data -= reinterpret_cast<std::uintptr_t>(data) % 64; data < end; data += 64) {
+    __builtin_prefetch(data, 0, 2);
   }
 }
 
@@ -193,7 +193,7 @@ void Gather::transitions(std::span<const std::int64_t> slots, const BatchArrays&
       if (i + ahead < end) fetch(rows_.row(slot[i + ahead]), fetched);
       Step step = step_of(slot[i]);
       if (n_step_ > 1) {
-        std::fill(sums.begin(), sums.end(), 0.0);
+        std::ranges::fill(sums, 0.0);
         extend(step, sums);
         if (!sums.empty()) write_rewards(sums, i, to);
       }

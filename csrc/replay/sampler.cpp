@@ -86,8 +86,8 @@ void Sampler::set_priorities(std::span<const std::int64_t> slots,
   if (slots.empty()) return;
   if (options_.epsilon != 0) {
     shifted_.resize(priorities.size());
-    std::transform(priorities.begin(), priorities.end(), shifted_.begin(),
-                   [this](double priority) { return priority + options_.epsilon; });
+    std::ranges::transform(priorities, shifted_.begin(),
+                           [this](double priority) { return priority + options_.epsilon; });
     priorities = shifted_;
   }
   on_index([&](auto& index) { index.set_priorities("update_priorities", slots, priorities); });

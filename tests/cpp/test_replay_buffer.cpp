@@ -128,6 +128,7 @@ TEST(threads_that_write_and_draw_see_whole_rows) {
   std::atomic<int> torn{0};
   std::atomic<int> writing{kWriters};
   std::vector<std::thread> threads;
+  threads.reserve(kWriters);
   for (std::int64_t lane = 0; lane < kWriters; ++lane) {
     threads.emplace_back([&, lane] {
       std::uint32_t next = (static_cast<std::uint32_t>(lane) << 20) + 2;

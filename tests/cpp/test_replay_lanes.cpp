@@ -70,7 +70,7 @@ TEST(handles_and_rows_name_each_other) {
   CHECK(lanes.size() == 7);
   for (std::int64_t row = 0; row < 14; ++row) {
     const std::int64_t slot = kRows + row % kRows;
-    const auto handle = static_cast<std::uint64_t>(row / kRows) << 32 | slot;
+    const auto handle = static_cast<std::uint64_t>(row / kRows << 32 | slot);
     CHECK(lanes.lane_of(slot) == 1);
     if (row < 5) CHECK(lanes.state_of(handle) == HandleState::kStale);
     if (row >= 12) CHECK(lanes.state_of(handle) == HandleState::kForeign);
