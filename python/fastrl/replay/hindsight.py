@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments
+from fastrl.replay.arguments import as_numpy
 from fastrl.replay.batch import Batch
 from fastrl.replay.buffer import Places, ReplayBuffer
-from fastrl.replay.fields import as_numpy
 from fastrl.replay.samplers import Uniform
 from fastrl.replay.single_steps import (
     OverwrittenError,

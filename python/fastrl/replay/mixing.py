@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastrl._dispatch import Arguments, Array, is_torch
+from fastrl.replay.arguments import as_numpy, converted
 from fastrl.replay.batch import OUTPUTS, Batch
 from fastrl.replay.buffer import Relabel, ReplayBuffer
-from fastrl.replay.fields import as_numpy, converted
 from fastrl.replay.samplers import Uniform
 from fastrl.replay.single_steps import like
 

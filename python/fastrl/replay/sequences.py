@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from fastrl import _core
 from fastrl._dispatch import Arguments, Array, address
+from fastrl.replay.arguments import as_numpy
 from fastrl.replay.batch import OUTPUTS, Batch, allocate, as_tensors
-from fastrl.replay.fields import Leaf, as_numpy, nested
+from fastrl.replay.fields import Leaf, nested
 
 BOUNDARIES = ("pad", "stop", "shift")
 RECURRENT_STATE = "recurrent_state"

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments, is_torch
+from fastrl.replay.arguments import as_numpy
 from fastrl.replay.batch import Batch
-from fastrl.replay.fields import as_numpy
 
 if TYPE_CHECKING:
     from fastrl.replay.buffer import Places, ReplayBuffer
