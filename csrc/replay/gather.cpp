@@ -207,8 +207,9 @@ void Gather::transitions(std::span<const std::int64_t> slots, const BatchArrays&
       if (!plan.large.empty()) write_large(step, i, plan.large, to);
     }
   };
-  parallel_for(static_cast<std::int64_t>(slots.size()),
-               std::max<std::int64_t>(kGrainBytes / plan.item_bytes, 1), assemble);
+  // Who asks for no fields at all gets handles and flags, some bytes an item.
+  const std::int64_t grain = kGrainBytes / std::max<std::int64_t>(plan.item_bytes, 8);
+  parallel_for(static_cast<std::int64_t>(slots.size()), std::max<std::int64_t>(grain, 1), assemble);
 }
 
 void Gather::values(std::span<const std::int64_t> slots, std::size_t field, std::byte* to) const {
