@@ -144,13 +144,12 @@ void TrajectoryStore::sample_groups(const GroupQuery& query, TrajectoryAllocator
 
 void TrajectoryStore::pick_groups(const GroupQuery& query, std::int64_t oldest, Picked& picked) {
   const std::span<const double> weights = query.bucket_weights;
-  std::vector<VersionOrder::Range> ranges;
+  const std::vector<VersionOrder::Range> ranges =
+      weights.empty() ? std::vector{group_order_.not_older(oldest)} : group_order_.ranges(oldest);
   std::vector<std::int64_t> left;
   std::int64_t available = 0;
-  for (std::size_t b = 0; b < std::max<std::size_t>(1, weights.size()); ++b) {
-    const int bucket = weights.empty() ? VersionOrder::kAll : static_cast<int>(b);
-    ranges.push_back(group_order_.not_older(oldest, bucket));
-    left.push_back(ranges.back().count);
+  for (std::size_t b = 0; b < ranges.size(); ++b) {
+    left.push_back(ranges[b].count);
     if (weights.empty() || weights[b] > 0) available += left.back();
   }
   check_available("sample_groups", "num_groups", query.count, available,

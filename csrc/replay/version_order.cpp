@@ -113,13 +113,27 @@ void VersionOrder::draw_weighted(const char* function, std::int64_t version, std
 }
 
 VersionOrder::Range VersionOrder::not_older(std::int64_t version, int item_class) const {
+  return from(lower_bound(version, *end_), item_class);
+}
+
+std::vector<VersionOrder::Range> VersionOrder::ranges(std::int64_t version) const {
+  const std::int64_t position = lower_bound(version, *end_);
+  std::vector<Range> found;
+  for (std::size_t c = 0; c < classes_.size(); ++c) {
+    found.push_back(from(position, static_cast<int>(c)));
+  }
+  return found;
+}
+
+VersionOrder::Range VersionOrder::from(std::int64_t position, int item_class) const {
   const RankBitmap& bitmap = of(item_class);
-  const bool everything = *end_ == 0 || versions_[0] >= version;
-  const std::int64_t first = everything ? 0 : bitmap.rank(lower_bound(version, *end_));
+  if (bitmap.count() == 0) return {0, 0};
+  const std::int64_t first = bitmap.rank(position);
   return {first, bitmap.count() - first};
 }
 
 std::int64_t VersionOrder::lower_bound(std::int64_t version, std::int64_t end) const {
+  if (end == 0 || versions_[0] >= version) return 0;
   return std::lower_bound(versions_, versions_ + end, version) - versions_;
 }
 

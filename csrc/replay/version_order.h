@@ -41,6 +41,8 @@ class VersionOrder {
   };
   static constexpr int kAll = -1;
   Range not_older(std::int64_t version, int item_class = kAll) const;
+  // [num_classes] the ranges of all classes.
+  std::vector<Range> ranges(std::int64_t version) const;
   std::uint32_t at(int item_class, std::int64_t k) const { return item(position(item_class, k)); }
   // The same in two steps, for whoever asks for many: the position is soon in the caches.
   std::int64_t position(int item_class, std::int64_t k) const {
@@ -62,6 +64,7 @@ class VersionOrder {
     return item_class == kAll ? all_ : classes_[static_cast<std::size_t>(item_class)];
   }
   std::int64_t lower_bound(std::int64_t version, std::int64_t end) const;
+  Range from(std::int64_t position, int item_class) const;
   void place(std::uint32_t item, std::int64_t position);
   void displace(std::int64_t position);
   // Gives `hole` to the newest version that is older than what lies before it.
