@@ -119,6 +119,7 @@ VersionOrder::Range VersionOrder::not_older(std::int64_t version, int item_class
 std::vector<VersionOrder::Range> VersionOrder::ranges(std::int64_t version) const {
   const std::int64_t position = lower_bound(version, *end_);
   std::vector<Range> found;
+  found.reserve(classes_.size());
   for (std::size_t c = 0; c < classes_.size(); ++c) {
     found.push_back(from(position, static_cast<int>(c)));
   }
