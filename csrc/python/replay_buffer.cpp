@@ -30,9 +30,8 @@ class Argument {
   // `array` must be contiguous, of this dtype and one of NumPy's own.
   Argument(nb::handle array, nb::handle dtype) : head_(numpy_head(array.ptr())) {
     if (head_ == nullptr) return;
-    const bool is_wanted =
-        head_->has(NumpyHead::kContiguous | NumpyHead::kAligned) &&
-        (head_->dtype == dtype.ptr() || nb::handle(head_->dtype).equal(dtype));
+    const bool is_wanted = head_->has(NumpyHead::kContiguous | NumpyHead::kAligned) &&
+                           (head_->dtype == dtype.ptr() || nb::handle(head_->dtype).equal(dtype));
     if (!is_wanted) head_ = nullptr;
   }
   bool has_shape(const std::vector<std::int64_t>& leading,
