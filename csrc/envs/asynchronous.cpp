@@ -6,8 +6,9 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
-#include <functional>
+#include <iterator>
 #include <utility>
+#include <vector>
 
 #include "core/check.h"
 
@@ -111,10 +112,11 @@ bool Asynchronous::receive(std::int64_t n, double timeout, const Outputs& to, st
     } else if (!stepped_more_.wait_for(lock, std::chrono::duration<double>(timeout), ready)) {
       return false;
     }
-    const auto waits = [&](const Fault& fault) { return fault.place >= received_ + n; };
-    const auto later = std::ranges::stable_partition(faults_, std::not_fn(waits));
-    log.add({faults_.begin(), later.begin()});
-    faults_.erase(faults_.begin(), later.begin());
+    const auto taken = [&](const Fault& fault) { return fault.place < received_ + n; };
+    std::vector<Fault> now;
+    std::ranges::copy_if(faults_, std::back_inserter(now), taken);
+    std::erase_if(faults_, taken);
+    log.add(now);
   }
   const std::int64_t first = row(received_);
   const std::int64_t straight = std::min(n, env_.num_envs() - first);
