@@ -73,7 +73,7 @@ class Pool {
     return *current();
   }
 
-  explicit Pool(int size) : size_(size) {}
+  explicit Pool(int size) : size_(size), shares_(static_cast<std::size_t>(size)) {}
 
   int size() const { return size_.load(std::memory_order_relaxed); }
 
@@ -81,6 +81,7 @@ class Pool {
     const std::scoped_lock lock(caller_);
     stop_workers();
     size_.store(size, std::memory_order_relaxed);
+    shares_ = std::vector<Share>(static_cast<std::size_t>(size));
   }
 
   void run(const Job& job) {
@@ -93,17 +94,31 @@ class Pool {
     if (workers_.empty()) start_workers();
     publish(job);
     inside_parallel_for = true;
-    work(ticket_.load(std::memory_order_relaxed) >> kRemainingBits);
+    work(0, generation_.load(std::memory_order_relaxed));
     inside_parallel_for = false;
     wait_for_workers();
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
  private:
-  // A ticket is (generation, chunks left). Counting down lets a late worker see that a job is over
+  // The neighboring chunks that belong to one thread, so that the data of a loop that runs again
+  // and again stays in the caches of the same cores; who is done takes from the others' shares. A
+  // ticket is (generation, chunks left). Counting down lets a late worker see that a job is over
   // without reading the job, which may already be the next one.
+  struct alignas(64) Share {
+    std::atomic<std::uint64_t> ticket{0};
+  };
   static constexpr int kRemainingBits = 40;
   static constexpr std::uint64_t kRemainingMask = (std::uint64_t{1} << kRemainingBits) - 1;
+
+  static std::uint64_t ticket(std::uint64_t generation, std::int64_t remaining) {
+    return generation << kRemainingBits | static_cast<std::uint64_t>(remaining);
+  }
+
+  // The first chunk of a thread's share; the caller's is never empty.
+  std::int64_t share_begin(int thread) const {
+    return (thread * job_.num_chunks + size() - 1) / size();
+  }
 
   static Pool*& current() {
     static Pool* pool = nullptr;
@@ -126,23 +141,32 @@ class Pool {
     job_ = job;
     error_chunk_ = job.num_chunks;
     unfinished_.store(job.num_chunks, std::memory_order_relaxed);
-    const std::uint64_t generation =
-        (ticket_.load(std::memory_order_relaxed) >> kRemainingBits) + 1;
-    ticket_.store(generation << kRemainingBits | static_cast<std::uint64_t>(job.num_chunks),
-                  std::memory_order_seq_cst);
-    if (sleepers_.load(std::memory_order_seq_cst) > 0) ticket_.notify_all();
+    const std::uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
+    for (int i = 0; i < size(); ++i) {
+      const std::int64_t chunks = share_begin(i + 1) - share_begin(i);
+      shares_[static_cast<std::size_t>(i)].ticket.store(ticket(generation, chunks),
+                                                        std::memory_order_release);
+    }
+    generation_.store(generation, std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) generation_.notify_all();
   }
 
-  // Takes chunks of this generation until none is left.
-  void work(std::uint64_t generation) {
-    std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  // Takes chunks of this generation until none is left: the thread's own, then the others'.
+  void work(int thread, std::uint64_t generation) {
+    for (int i = 0; i < size(); ++i) take_share((thread + i) % size(), generation);
+  }
+
+  void take_share(int owner, std::uint64_t generation) {
+    std::atomic<std::uint64_t>& left = shares_[static_cast<std::size_t>(owner)].ticket;
+    std::uint64_t seen = left.load(std::memory_order_acquire);
     while (true) {
-      const std::uint64_t remaining = ticket & kRemainingMask;
-      if (ticket >> kRemainingBits != generation || remaining == 0) return;
-      if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel)) continue;
-      run_chunk(job_.num_chunks - static_cast<std::int64_t>(remaining));
+      const std::uint64_t remaining = seen & kRemainingMask;
+      if (seen != ticket(generation, static_cast<std::int64_t>(remaining)) || remaining == 0)
+        return;
+      if (!left.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel)) continue;
+      run_chunk(share_begin(owner + 1) - static_cast<std::int64_t>(remaining));
       if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
-      ticket = ticket_.load(std::memory_order_acquire);
+      seen = left.load(std::memory_order_acquire);
     }
   }
 
@@ -170,44 +194,37 @@ class Pool {
     }
   }
 
-  void worker_loop() {
+  void worker_loop(int thread) {
     inside_parallel_for = true;
     std::uint64_t seen = 0;
     while (!stopping_.load(std::memory_order_acquire)) {
-      std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
-      for (int i = 0; i < kSpins && !has_work(ticket, seen); ++i) {
+      std::uint64_t generation = generation_.load(std::memory_order_acquire);
+      for (int i = 0; i < kSpins && generation == seen; ++i) {
         pause_briefly();
-        ticket = ticket_.load(std::memory_order_acquire);
+        generation = generation_.load(std::memory_order_acquire);
       }
-      if (has_work(ticket, seen)) {
-        seen = ticket >> kRemainingBits;
-        work(seen);
+      if (generation != seen) {
+        seen = generation;
+        work(thread, seen);
         continue;
       }
       sleepers_.fetch_add(1, std::memory_order_seq_cst);
-      ticket = ticket_.load(std::memory_order_seq_cst);
-      if (!has_work(ticket, seen) && !stopping_.load(std::memory_order_acquire)) {
-        ticket_.wait(ticket, std::memory_order_seq_cst);
+      if (!stopping_.load(std::memory_order_acquire)) {
+        generation_.wait(seen, std::memory_order_seq_cst);
       }
       sleepers_.fetch_sub(1, std::memory_order_seq_cst);
     }
   }
 
-  static bool has_work(std::uint64_t ticket, std::uint64_t seen) {
-    return ticket >> kRemainingBits != seen && (ticket & kRemainingMask) != 0;
-  }
-
   void start_workers() {
     stopping_.store(false, std::memory_order_release);
-    for (int i = 1; i < size(); ++i) workers_.emplace_back([this] { worker_loop(); });
+    for (int i = 1; i < size(); ++i) workers_.emplace_back([this, i] { worker_loop(i); });
   }
 
   void stop_workers() {
     stopping_.store(true, std::memory_order_release);
-    const std::uint64_t generation =
-        (ticket_.load(std::memory_order_relaxed) >> kRemainingBits) + 1;
-    ticket_.store(generation << kRemainingBits, std::memory_order_seq_cst);
-    ticket_.notify_all();
+    generation_.fetch_add(1, std::memory_order_seq_cst);
+    generation_.notify_all();
     for (auto& worker : workers_) worker.join();
     workers_.clear();
   }
@@ -218,7 +235,8 @@ class Pool {
   std::mutex error_lock_;
   std::exception_ptr error_;
   std::int64_t error_chunk_ = 0;
-  alignas(64) std::atomic<std::uint64_t> ticket_{0};
+  std::vector<Share> shares_;
+  alignas(64) std::atomic<std::uint64_t> generation_{0};
   alignas(64) std::atomic<std::int64_t> unfinished_{0};
   alignas(64) std::atomic<int> sleepers_{0};
   std::atomic<bool> stopping_{false};

@@ -16,6 +16,7 @@
 
 #include <array>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -27,6 +28,30 @@
 #include "envs/number.h"
 
 namespace fastrl {
+
+// A stream whose first four numbers have been drawn already, as many streams' can be at once.
+struct BegunStream {
+  Philox4 first;
+  RandomStream rest;  // at its start
+
+  FASTRL_HOST_DEVICE constexpr std::uint32_t next_u32() {
+    const std::uint64_t n = rest.position;
+    if (n >= first.size()) return rest.next_u32();
+    ++rest.position;
+    return first[n];
+  }
+
+  FASTRL_HOST_DEVICE constexpr Philox4 next_four() {
+    if (rest.position == 0) {
+      rest.position = first.size();
+      return first;
+    }
+    return {next_u32(), next_u32(), next_u32(), next_u32()};
+  }
+};
+
+template <typename Stream>
+concept CounterStream = std::same_as<Stream, RandomStream> || std::same_as<Stream, BegunStream>;
 
 template <typename Number>
 struct Outcome {
@@ -50,8 +75,8 @@ FASTRL_INLINE FASTRL_HOST_DEVICE void to_square(X& x) {
 inline double uniform(NumpyRandom& random, double low, double high) {
   return random.uniform(low, high);
 }
-FASTRL_HOST_DEVICE inline double uniform(RandomStream& random, double low, double high) {
-  return low + (high - low) * static_cast<double>(random.uniform());
+FASTRL_HOST_DEVICE inline double uniform(CounterStream auto& random, double low, double high) {
+  return low + (high - low) * static_cast<double>(RandomStream::unit(random.next_u32()));
 }
 
 // Four of them.
@@ -59,7 +84,7 @@ inline std::array<double, 4> four_uniform(NumpyRandom& random, double low, doubl
   const auto draw = [&] { return uniform(random, low, high); };
   return {draw(), draw(), draw(), draw()};
 }
-FASTRL_HOST_DEVICE inline std::array<double, 4> four_uniform(RandomStream& random, double low,
+FASTRL_HOST_DEVICE inline std::array<double, 4> four_uniform(CounterStream auto& random, double low,
                                                              double high) {
   const Philox4 numbers = random.next_four();
   const auto at = [&](std::size_t i) {

@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FASTRL_ABI_VERSION 2
+#define FASTRL_ABI_VERSION 3
 #define FASTRL_CAPSULE_NAME "fastrl.environment"
 
 #define FASTRL_MAX_FIELDS 12
@@ -121,6 +121,22 @@ typedef struct fastrl_step {
   fastrl_error* error;
 } fastrl_step;
 
+/* Where an episode begins: what seed_level takes. */
+typedef struct fastrl_level {
+  uint64_t seed;
+  uint64_t group;
+  uint64_t reset;
+} fastrl_level;
+
+typedef struct fastrl_begin {
+  int64_t count;
+  const fastrl_level* levels;
+  const int64_t* ids;    /* environment ids[j] begins in levels[j] */
+  const int64_t* places; /* and is seen in the row of places[j] */
+  const double* options; /* as for reset */
+  fastrl_rows observations;
+} fastrl_begin;
+
 typedef struct fastrl_solution {
   int32_t distance;     /* fewest actions to success; -1: out of reach, -2: unknown */
   int32_t first_action; /* of them; -1: none */
@@ -160,6 +176,10 @@ typedef struct fastrl_environment {
   /* Between blocks and packed states; NULL if lanes = 1. */
   void (*get)(const void* states, int64_t i, void* state);
   void (*put)(void* states, int64_t i, const void* state);
+
+  /* Many episodes at once, or NULL: what seed_level, reset, put and observe do one after another.
+   * It cannot fail. */
+  void (*begin)(const void* params, void* states, const fastrl_begin* begin);
 
   /* NULL where an environment has no such thing. All take packed states. */
   int32_t (*valid)(const void* params, const void* state, int32_t running,

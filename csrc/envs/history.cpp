@@ -1,6 +1,7 @@
 #include "envs/history.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace fastrl {
 namespace {
@@ -14,8 +15,8 @@ History::History(const fastrl_environment& table, std::int64_t capacity, std::in
     : table_(&table),
       capacity_(static_cast<std::int32_t>(capacity)),
       num_envs_(num_envs),
-      arrays_{arrays.states, arrays.streams, arrays.sources} {
-  std::ranges::copy(arrays.others, arrays_.begin() + kSources + 1);
+      arrays_{arrays.states, arrays.streams, arrays.begun, arrays.sources, arrays.levels} {
+  std::ranges::copy(arrays.others, arrays_.begin() + kLevels + 1);
   const std::int64_t lanes = table.lanes;
   const auto padded = static_cast<std::size_t>((num_envs + lanes - 1) / lanes * lanes);
   for (std::size_t a = 0; a < kNumArrays; ++a) {
@@ -75,13 +76,24 @@ void History::record(std::int64_t first, std::int64_t last) {
   }
 }
 
+bool History::began_since(std::int32_t entry, std::int64_t first, std::int64_t last) {
+  const Array& begun = arrays_[kBegun];
+  const std::size_t skipped = static_cast<std::size_t>(first) * begun.size;
+  return std::memcmp(begun.now + skipped, section(entry, kBegun) + skipped,
+                     static_cast<std::size_t>(last - first) * begun.size) != 0;
+}
+
 const std::byte* History::rewind(std::int64_t first, std::int64_t last, std::int64_t steps,
                                  bool streams) {
   const auto back = static_cast<std::int32_t>(steps);
   std::int32_t entry = places_[static_cast<std::size_t>(first)] - back;
   if (entry < 0) entry += capacity_;
+  // Most of the time no episode has begun: a quarter of a small environment's bytes stay.
+  const bool began = began_since(entry, first, last);
+  const std::array<bool, kNumArrays> stays = {false, !streams, !began || !streams,
+                                              !began || !streams, !began};
   for (std::size_t a = 0; a < kNumArrays; ++a) {
-    if (arrays_[a].size == 0 || (!streams && (a == kStreams || a == kSources))) continue;
+    if (arrays_[a].size == 0 || stays[a]) continue;
     copy(a, arrays_[a].now, section(entry, a), first, last);
   }
   for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {

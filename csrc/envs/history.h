@@ -25,8 +25,10 @@ class History {
   struct Arrays {
     Array states;   // as the table lays them out
     Array streams;  // random streams
+    Array begun;    // counters that go up whenever one of the next two changes
     Array sources;  // where each stands in its sequence of levels
-    std::array<Array, 5> others;
+    Array levels;   // the level that each is in
+    std::array<Array, 4> others;
   };
 
   History() = default;
@@ -53,12 +55,15 @@ class History {
  private:
   static constexpr std::size_t kStates = 0;
   static constexpr std::size_t kStreams = 1;
-  static constexpr std::size_t kSources = 2;
-  static constexpr std::size_t kNumArrays = 8;
+  static constexpr std::size_t kBegun = 2;
+  static constexpr std::size_t kSources = 3;
+  static constexpr std::size_t kLevels = 4;
+  static constexpr std::size_t kNumArrays = 9;
 
   std::byte* section(std::int32_t entry, std::size_t array) {
     return entries_.data() + static_cast<std::size_t>(entry) * entry_size_ + offsets_[array];
   }
+  bool began_since(std::int32_t entry, std::int64_t first, std::int64_t last);
   void copy(std::size_t array, std::byte* to, const std::byte* from, std::int64_t first,
             std::int64_t last) const;
   void copy_blocks(std::byte* to, const std::byte* from, std::int64_t first,

@@ -143,6 +143,7 @@ void VectorEnv::allocate() {
   states_.resize((n + lanes - 1) / lanes * lanes * table_.state_size);
   randoms_.resize(n * table_.random_size);
   sources_.resize(n);
+  begun_.resize(n);
   returns_.resize(n);
   elapsed_.resize(n);
   phases_.resize(n, Phase::kUnset);
@@ -158,12 +159,14 @@ void VectorEnv::allocate() {
   };
   History::Array records{};
   if (wrappers_) records = {records_.data(), wrappers_->record_size()};
-  history_ = History(table_, options_.history, num_envs(),
-                     {.states = {states_.data(), table_.state_size},
-                      .streams = {randoms_.data(), table_.random_size},
-                      .sources = array_of(sources_),
-                      .others = {array_of(returns_), array_of(elapsed_), array_of(phases_),
-                                 array_of(level_indices_), records}});
+  history_ =
+      History(table_, options_.history, num_envs(),
+              {.states = {states_.data(), table_.state_size},
+               .streams = {randoms_.data(), table_.random_size},
+               .begun = array_of(begun_),
+               .sources = array_of(sources_),
+               .levels = array_of(level_indices_),
+               .others = {array_of(returns_), array_of(elapsed_), array_of(phases_), records}});
   run_.resize(n);
   pending_.resize(n);
   to_reset_.reserve(n);
@@ -176,6 +179,7 @@ void VectorEnv::seed(std::uint64_t seed, std::span<const bool> mask) {
   for (std::int64_t i = 0; i < num_envs(); ++i) {
     if (!selected(mask, i)) continue;
     sources_[at(i)] = {seed, static_cast<std::uint64_t>(i / options_.group_size), 0};
+    ++begun_[at(i)];
     table_.seed(random(i), seed, static_cast<std::uint64_t>(i));
   }
 }
@@ -185,6 +189,7 @@ void VectorEnv::seed_each(std::span<const std::uint64_t> seeds, std::span<const 
     if (!selected(mask, i)) continue;
     const std::int64_t member = i % options_.group_size;
     sources_[at(i)] = {seeds[at(i - member)], 0, 0};
+    ++begun_[at(i)];
     table_.seed(random(i), seeds[at(i)], static_cast<std::uint64_t>(member));
   }
 }
@@ -219,6 +224,7 @@ void VectorEnv::make_state(std::int64_t i, const ResetChoices& choices, std::byt
   const LevelSource& source = sources_[at(i)];
   const std::int64_t chosen = choices.levels != nullptr ? choices.levels[i] : -1;
   level_indices_[at(i)] = -1;
+  ++begun_[at(i)];
   if (num_given_levels_ > 0) {
     const std::int64_t index = chosen >= 0 ? chosen : given_choice_.draw(source.stream());
     level_indices_[at(i)] = index;

@@ -250,6 +250,8 @@ class VectorEnv {
                                CallError& error) const;
   void make_state(std::int64_t i, const ResetChoices& choices, std::byte* state, CallError& error);
   void begin_episode(std::int64_t i, const ResetChoices& choices, CallError& error);
+  bool begins_at_once(const StepPlan& plan) const;
+  void begin_episodes(const StepPlan& plan, std::int64_t begin, std::int64_t end);
   void share_episode(std::int64_t i, std::int64_t origin);
   void start(std::int64_t i);
 
@@ -326,6 +328,7 @@ class VectorEnv {
   Bytes states_;
   Bytes randoms_;
   std::vector<LevelSource> sources_;
+  std::vector<std::uint32_t> begun_;  // as History has it
   std::vector<double> returns_;
   std::vector<std::int32_t> elapsed_;
   std::vector<Phase> phases_;

@@ -54,10 +54,45 @@ void VectorEnv::share_episode(std::int64_t i, std::int64_t origin) {
 
 void VectorEnv::start(std::int64_t i) {
   ++sources_[at(i)].num_resets;
+  ++begun_[at(i)];
   elapsed_[at(i)] = 0;
   returns_[at(i)] = 0.0;
   phases_[at(i)] = Phase::kRunning;
   if (wrappers_) begin_record(i);
+}
+
+// Whether episodes are nothing but the environment's own, which it can begin many at a time.
+bool VectorEnv::begins_at_once(const StepPlan& plan) const {
+  return table_.begin != nullptr && !wraps() && options_.num_levels == 0 && !plan.chooses();
+}
+
+void VectorEnv::begin_episodes(const StepPlan& plan, std::int64_t begin, std::int64_t end) {
+  constexpr std::size_t kMost = 64;
+  std::array<fastrl_level, kMost> levels;
+  std::array<std::int64_t, kMost> ids;
+  std::array<std::int64_t, kMost> places;
+  std::size_t count = 0;
+  const auto flush = [&] {
+    const fastrl_begin some = {.count = static_cast<std::int64_t>(count),
+                               .levels = levels.data(),
+                               .ids = ids.data(),
+                               .places = places.data(),
+                               .options = plan.choices.options,
+                               .observations = plan.out.observations};
+    table_.begin(params_.get(), states_.data(), &some);
+    count = 0;
+  };
+  for_each_set(pending_.data(), begin, end, [&](std::int64_t k) {
+    const std::int64_t i = plan.id(k);
+    const LevelSource& source = sources_[at(i)];
+    levels[count] = {source.seed, source.group, source.num_resets};
+    ids[count] = i;
+    places[count] = k;
+    start(i);
+    blank_row(plan.out, k);
+    if (++count == kMost) flush();
+  });
+  if (count > 0) flush();
 }
 
 // Begins an episode wherever `pending` is set, unless that waits for the whole batch, and writes
@@ -71,7 +106,9 @@ void VectorEnv::reset_pending(const StepPlan& plan, std::int64_t begin, std::int
     any_pending = static_cast<std::uint8_t>(any_pending | pending[k]);
     all_shown = static_cast<std::uint8_t>(all_shown & (run[k] | pending[k]));
   }
-  if (any_pending != 0 && !plan.defers_resets) {
+  if (any_pending != 0 && begins_at_once(plan)) {
+    begin_episodes(plan, begin, end);
+  } else if (any_pending != 0 && !plan.defers_resets) {
     CallError error;
     Faults faults;
     const fastrl_step rows = io(plan.ids, pending, plan.out, error);

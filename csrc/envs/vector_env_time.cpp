@@ -68,6 +68,7 @@ void VectorEnv::write_slot(std::int64_t i, const std::byte* slot, RngMode rng) {
   std::uint32_t phase;
   get(offsetof(SlotHeader, episode_return), returns_[at(i)]);
   get(offsetof(SlotHeader, level), level_indices_[at(i)]);
+  ++begun_[at(i)];
   get(offsetof(SlotHeader, elapsed_steps), elapsed_[at(i)]);
   get(offsetof(SlotHeader, phase), phase);
   phases_[at(i)] = static_cast<Phase>(phase);

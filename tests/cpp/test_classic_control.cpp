@@ -308,6 +308,76 @@ TEST(trigonometry_is_within_its_bound_and_equal_everywhere) {
   CHECK(worst_wrap <= 4e-7);
 }
 
+// Many episodes at once are those that begin one by one, with every instruction set.
+template <typename B>
+void check_beginnings() {
+  using Kernel = detail::BlockKernel<B>;
+  std::vector<void (*)(const void*, void*, const fastrl_begin*)> forms{Kernel::begin_portable};
+  if (instruction_set() >= InstructionSet::kX86V3) forms.push_back(Kernel::begin_v3);
+  if (instruction_set() >= InstructionSet::kX86V4) forms.push_back(Kernel::begin_v4);
+  constexpr std::int64_t kBegun = 37;
+  std::vector<fastrl_level> levels;
+  std::vector<std::int64_t> ids;
+  std::vector<std::int64_t> places;
+  for (std::int64_t j = 0; j < kBegun; ++j) {
+    const auto n = static_cast<std::uint64_t>(j);
+    levels.push_back({n % 3, n * 1000003, n * n});
+    ids.push_back((j * 53) % kCount);
+    places.push_back(kCount - 1 - j);
+  }
+  const double given[] = {0.25, 0.5};
+  for (const double* options : {static_cast<const double*>(nullptr), given}) {
+    Batch one(block_environment<B>());
+    fastrl_step rows = one.rows();
+    std::vector<std::uint8_t> all(kCount, 1);
+    rows.run = all.data();
+    std::vector<std::int64_t> at(kCount);
+    rows.ids = at.data();
+    for (std::size_t j = 0; j < levels.size(); ++j) {
+      RandomStream stream;
+      one.table->seed_level(&stream, levels[j].seed, levels[j].group, levels[j].reset);
+      std::vector<std::byte> state(one.table->state_size);
+      one.table->reset(one.params, &stream, options, state.data(), &one.error);
+      one.put(ids[j], state.data());
+      at[static_cast<std::size_t>(places[j])] = ids[j];
+      one.table->observe(one.params, one.states.data(), places[j], places[j] + 1, 1, &rows);
+    }
+    for (const auto begin : forms) {
+      Batch many(block_environment<B>());
+      const fastrl_begin io = {.count = kBegun,
+                               .levels = levels.data(),
+                               .ids = ids.data(),
+                               .places = places.data(),
+                               .options = options,
+                               .observations = many.rows().observations};
+      begin(many.params, many.states.data(), &io);
+      CHECK(many.equals(one));
+    }
+  }
+}
+
+TEST(episodes_begin_alike_one_by_one_and_many_at_a_time) {
+  check_beginnings<CartPole>();
+  check_beginnings<MountainCar>();
+  check_beginnings<MountainCarContinuous>();
+  check_beginnings<Pendulum>();
+  check_beginnings<Acrobot>();
+}
+
+TEST(a_begun_stream_goes_on_as_the_stream_itself) {
+  const RandomStream start = RandomStream::of_level(3, 4, 5);
+  RandomStream own = start;
+  BegunStream begun{philox4x32(start.key, 0, start.stream), start};
+  CHECK(begun.next_four() == own.next_four());
+  for (int n = 0; n < 3; ++n) CHECK(begun.next_u32() == own.next_u32());
+  CHECK(begun.next_four() == own.next_four());
+  RandomStream again = start;
+  BegunStream odd{philox4x32(start.key, 0, start.stream), start};
+  CHECK(odd.next_u32() == again.next_u32());
+  CHECK(odd.next_four() == again.next_four());
+  for (int n = 0; n < 9; ++n) CHECK(odd.next_u32() == again.next_u32());
+}
+
 TEST(cart_pole_is_the_same_however_it_is_split) { check_splits<CartPole>(); }
 TEST(mountain_car_is_the_same_however_it_is_split) { check_splits<MountainCar>(); }
 TEST(mountain_car_continuous_is_the_same_however_it_is_split) {
