@@ -8,6 +8,7 @@ NB_MODULE(_core, m) {
   fastrl::python::bind_file_errors(m);
   fastrl::python::bind_log_probs(m);
   fastrl::python::bind_policy_losses(m);
+  fastrl::python::bind_saving(m);
   fastrl::python::bind_replay_index(m);
   fastrl::python::bind_replay_buffer(m);
   fastrl::python::bind_reward_machines(m);

@@ -20,6 +20,7 @@
 #include "core/check.h"
 #include "python/numpy_head.h"
 #include "python/replay_batches.h"
+#include "python/saving.h"
 
 namespace fastrl::python {
 namespace {
@@ -74,7 +75,23 @@ class BoundReplayBuffer {
     find_numpy();
   }
 
+  // What was saved; `become_known` is to follow, with the GIL.
+  BoundReplayBuffer(const MemoryPlace& place, const BufferOptions& options,
+                    const SavedFolder& saved, LoadedBlobs& others)
+      : buffer_(place, options, saved, others.memory()) {
+    saver_.adopt(saved);
+  }
+  void become_known(std::vector<Leaf> leaves) {
+    leaves_ = std::move(leaves);
+    find_numpy();
+  }
+
   ReplayBuffer& buffer() { return buffer_; }
+
+  nb::tuple save(const std::string& path, const std::string& layout, const NamedBlobs& others) {
+    return saver_.save(
+        [&](Saver& saver) { return buffer_.save(saver, path, layout, blobs_of(others)); });
+  }
 
   // The handles, or None where an argument is not as it should be.
   nb::object add(const nb::dict& fields, nb::handle terminated, nb::handle truncated,
@@ -211,6 +228,7 @@ class BoundReplayBuffer {
 
   ReplayBuffer buffer_;
   std::vector<Leaf> leaves_;
+  BoundSaver saver_;
   nb::object empty_, bool_, int64_, uint64_, float32_, float64_;
 };
 
@@ -442,6 +460,24 @@ void bind_replay_buffer(nb::module_& m) {
                                                    leaves_of(fields));
       },
       nb::arg("kind"), nb::arg("name"), nb::arg("fields"));
+  bound.def("save", &BoundReplayBuffer::save, nb::arg("path"), nb::arg("layout"),
+            nb::arg("others"));
+  bound.def_static(
+      "load",
+      [](const BoundFolder& saved, int kind, const std::string& name, const nb::dict& options) {
+        LoadedBlobs others;
+        std::unique_ptr<BoundReplayBuffer> buffer;
+        {
+          const BufferOptions of = options_of(options);
+          const nb::gil_scoped_release released;
+          buffer =
+              std::make_unique<BoundReplayBuffer>(place_of(kind, name), of, saved.folder(), others);
+        }
+        buffer->become_known(leaves_of(item<nb::list>(options, "fields")));
+        return nb::make_tuple(std::move(buffer), others.taken());
+      },
+      nb::arg("saved"), nb::arg("kind"), nb::arg("name"), nb::arg("options"));
+  m.attr("replay_buffer_version") = std::uint32_t{BufferHeader::kVersion};
   bound.def("__len__", [](BoundReplayBuffer& self) { return self.buffer().size(); });
   bound.def_prop_ro("num_drawable",
                     [](BoundReplayBuffer& self) { return self.buffer().num_drawable(); });

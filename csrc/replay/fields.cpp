@@ -59,4 +59,12 @@ Rows::Rows(std::byte* memory, std::span<const Field> fields, std::int64_t capaci
   }
 }
 
+std::vector<Rows::Area> Rows::areas() const {
+  std::vector<Area> areas{{rows_, row_bytes_}};
+  for (const Place& place : places_) {
+    if (place.apart) areas.push_back({place.start, place.stride});
+  }
+  return areas;
+}
+
 }  // namespace fastrl

@@ -37,6 +37,7 @@ struct Field {
 
 // What the buffer itself knows of a row, behind its fields.
 struct RowHeader {
+  // kEvicted is for a lane's newest row, which cannot be drawn yet. Older rows never change.
   enum Flag : std::uint32_t { kTerminated = 1, kTruncated = 2, kFinal = 4, kEvicted = 8 };
 
   std::uint32_t episode;  // low bits of the episode's number in its lane
@@ -72,6 +73,12 @@ class Rows {
     return *reinterpret_cast<RowHeader*>(rows_ + static_cast<std::size_t>(slot + 1) * row_bytes_ -
                                          sizeof(RowHeader));
   }
+  // All that there is of a slot: its row, and its part of each array apart.
+  struct Area {
+    std::byte* start;
+    std::size_t stride;
+  };
+  std::vector<Area> areas() const;
   // How many bytes of a row its observations take, which come first.
   std::size_t observation_bytes() const { return observation_bytes_; }
   const Place& place(std::size_t field) const { return places_[field]; }

@@ -48,6 +48,7 @@ struct BufferHeader {
   // Set while somebody changes what the mutex guards: found set by the next holder, the last died.
   std::uint32_t is_changing;
 
+  // From here to the end: what is counted, which saves keep.
   alignas(64) std::int64_t num_added;  // transitions, ever
   std::int64_t num_sampled;            // items, ever
   std::int64_t refused_updates;        // priorities of rows that were no longer there

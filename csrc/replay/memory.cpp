@@ -49,11 +49,6 @@ std::byte* map(const MemoryPlace& place, int descriptor, std::size_t bytes) {
   return static_cast<std::byte*>(data);
 }
 
-void remove_name(const MemoryPlace& place) {
-  if (place.kind == MemoryKind::kShared) shm_unlink(concat("/", place.name).c_str());
-  if (place.kind == MemoryKind::kFile) unlink(place.name.c_str());
-}
-
 }  // namespace
 
 Memory::Memory(MemoryPlace place, std::byte* data, std::size_t size, std::int64_t maker)
@@ -67,7 +62,7 @@ Memory::Memory(Memory&& other) noexcept
 
 Memory::~Memory() {
   if (data_ != nullptr) munmap(data_, size_);
-  if (maker_ == getpid()) remove_name(place_);  // not in a forked child
+  if (maker_ == getpid()) remove(place_);  // not in a forked child
 }
 
 Memory Memory::create(const MemoryPlace& place, std::size_t bytes) {
@@ -79,9 +74,14 @@ Memory Memory::create(const MemoryPlace& place, std::size_t bytes) {
     const std::int64_t maker = place.kind == MemoryKind::kShared ? getpid() : 0;
     return {place, map(place, descriptor.value(), bytes), bytes, maker};
   } catch (...) {
-    remove_name(place);
+    remove(place);
     throw;
   }
+}
+
+void Memory::remove(const MemoryPlace& place) {
+  if (place.kind == MemoryKind::kShared) shm_unlink(concat("/", place.name).c_str());
+  if (place.kind == MemoryKind::kFile) unlink(place.name.c_str());
 }
 
 Memory Memory::open(const MemoryPlace& place) {

@@ -25,6 +25,9 @@ class Memory {
   // What another process, or an earlier one, made.
   static Memory open(const MemoryPlace& place);
 
+  // Takes away what `create` has made there; what is mapped stays.
+  static void remove(const MemoryPlace& place);
+
   Memory(Memory&& other) noexcept;
   Memory& operator=(Memory&&) = delete;
   Memory(const Memory&) = delete;

@@ -28,6 +28,11 @@ ReplayBuffer::ReplayBuffer(Memory&& memory, BufferOptions options)
 
 ReplayBuffer::ReplayBuffer(const MemoryPlace& place, const BufferOptions& options)
     : ReplayBuffer(Memory::create(place, BufferLayout(options).total), options) {
+  initialize();
+  mark_complete(memory_.data());
+}
+
+void ReplayBuffer::initialize() {
   write_header(memory_.data(), options_);
   for (std::size_t i = 0; i < samplers_.size(); ++i) {
     samplers_[i].initialize(options_.seed, i);
@@ -36,7 +41,6 @@ ReplayBuffer::ReplayBuffer(const MemoryPlace& place, const BufferOptions& option
       samplers_[i].pending(lane) = kNoPriority;
     }
   }
-  mark_complete(memory_.data());
 }
 
 ReplayBuffer::ReplayBuffer(Memory memory)
@@ -218,10 +222,11 @@ std::int64_t ReplayBuffer::evict(std::span<const std::uint64_t> handles) {
     if (drawable_.test(slot)) {
       drawable_.clear(slot, slot + 1);
       valued_slots_.push_back(slot);
-    } else if (!is_pending(slot)) {
+    } else if (is_pending(slot)) {
+      rows_.header(slot).flags |= RowHeader::kEvicted;
+    } else {
       continue;
     }
-    rows_.header(slot).flags |= RowHeader::kEvicted;
     ++evicted;
   }
   for (Sampler& sampler : samplers_) sampler.remove(valued_slots_);

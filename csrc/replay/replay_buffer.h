@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "replay/drawable_rows.h"
@@ -17,7 +18,9 @@
 #include "replay/lanes.h"
 #include "replay/layout.h"
 #include "replay/memory.h"
+#include "replay/memory_parts.h"
 #include "replay/sampler.h"
+#include "replay/segments.h"
 
 namespace fastrl {
 
@@ -39,6 +42,15 @@ class ReplayBuffer {
   ReplayBuffer(const MemoryPlace& place, const BufferOptions& options);
   // What is in memory that another process, or an earlier one, made.
   explicit ReplayBuffer(Memory memory);
+  // What was saved, in new memory. `others` says where the blobs go that were added to the save.
+  ReplayBuffer(const MemoryPlace& place, const BufferOptions& options, const SavedFolder& saved,
+               const BlobMemory& others);
+
+  // Saves the buffer as it is at one moment of the call, and some blobs along with it. Others go
+  // on: they wait while that moment's counters, priorities and newest rows are copied, and now and
+  // then while a MiB of older rows is.
+  SaveReport save(Saver& saver, const std::string& path, const std::string& layout,
+                  std::span<const Blob> others);
 
   const BufferOptions& options() const { return options_; }
   const Memory& memory() const { return memory_; }
@@ -91,6 +103,7 @@ class ReplayBuffer {
 
  private:
   class Guard;
+  class Live;
 
   // Slots whose rows may be drawn from now on, or may not.
   struct Change {
@@ -106,6 +119,15 @@ class ReplayBuffer {
   };
 
   ReplayBuffer(Memory&& memory, BufferOptions options);
+
+  void initialize();
+  // All that it remembers beside the rows.
+  std::vector<MemoryPart> parts();
+  std::vector<RowStream> streams();
+  // Where a stream's rows lie, up to the end of the ring at most.
+  std::span<std::byte> rows_of(std::uint64_t stream, std::int64_t first, std::int64_t last);
+  void check_streams(const SavedFolder& saved);
+  void check_lanes(const SavedFolder& saved);
 
   void check_rows(const NewRows& rows);
   void check_lanes(const char* function, const std::int64_t* lanes, std::int64_t count);

@@ -44,7 +44,8 @@ struct Blob {
 // `last`, as lie behind one another there. Saving reads it, loading writes it.
 using RowMemory = std::function<std::span<std::byte>(std::uint64_t stream, std::int64_t first,
                                                      std::int64_t last)>;
-// Where a blob of so many bytes shall be read to: exactly that much memory.
+// Where a blob of so many bytes shall be read to: exactly that much memory, good until the next
+// call of RowMemory.
 using BlobMemory = std::function<std::span<std::byte>(const std::string& name, std::uint64_t size)>;
 
 struct SavedState {
@@ -53,6 +54,22 @@ struct SavedState {
   std::vector<RowStream> streams;
   std::vector<Blob> blobs;
   RowMemory rows;
+};
+
+// A state that goes on while it is saved. Most of it is read piece by piece, in passing; only what
+// has come since is copied at one moment, and that is the moment that is saved.
+class LiveState {
+ public:
+  virtual ~LiveState() = default;
+  // As they are now.
+  virtual std::vector<RowStream> streams() = 0;
+  // A copy of sealed rows, like RowMemory's, good until the next call. Rows that are gone by now
+  // may be anything.
+  virtual std::span<std::byte> copy(std::uint64_t stream, std::int64_t first,
+                                    std::int64_t last) = 0;
+  // The state at one moment, copied: it stays as it is while the object lives. The rows before the
+  // last one of each of the `written` streams are not needed any more.
+  virtual SavedState freeze(std::span<const RowStream> written) = 0;
 };
 
 struct SaveReport {
@@ -65,6 +82,7 @@ struct SaveReport {
 struct SegmentOptions {
   std::uint64_t segment_bytes = 64 << 20;  // rows of one file, about
   double lock_seconds = 60.0;              // to wait for another process at work in the folder
+  std::uint64_t copied_bytes = 4 << 20;    // of a live state's rows at its one moment, about
 };
 
 using SaveId = std::array<std::uint64_t, 2>;  // random: no two saves have the same
@@ -84,9 +102,9 @@ class SavedFolder {
   const std::vector<RowStream>& streams() const;
   SaveId id() const;
 
-  // Reads everything, once. Checks each byte of each file, also of those rows that are gone: a file
-  // that is missing, truncated or changed throws std::invalid_argument with its name and segment,
-  // and what was read by then is worth nothing.
+  // Reads everything, once, the blobs first. Checks each byte of each file, also of those rows that
+  // are gone: a file that is missing, truncated or changed throws std::invalid_argument with its
+  // name and segment, and what was read by then is worth nothing.
   void read(const RowMemory& rows, const BlobMemory& blobs) const;
 
  private:
@@ -110,8 +128,9 @@ class Saver {
   // Commits the state. Throws FileError where the system refuses, std::invalid_argument for a
   // state that contradicts itself; then the folder still holds what was committed last (or, where
   // only the very last sync failed, this state), the memory is untouched and the save can be
-  // tried again. The state must not change meanwhile.
+  // tried again. A SavedState must not change meanwhile.
   SaveReport save(const std::string& path, const SavedState& state);
+  SaveReport save(const std::string& path, LiveState& state);
 
  private:
   FileSystem* files_;

@@ -14,6 +14,7 @@ from fastrl.replay.priority_index import Draw, PriorityIndex
 from fastrl.replay.relabelling import Chain, Counterfactuals, RewardModel
 from fastrl.replay.retrieval import Retrieved, TopKRetriever
 from fastrl.replay.samplers import Linear, Prioritized, RankPrioritized, Uniform
+from fastrl.replay.saving import SaveReport, Stateful, load_states, save_states
 from fastrl.replay.self_imitation import SelfImitation, warm_up
 from fastrl.replay.sequences import SequenceBatch, sequence_priorities
 from fastrl.replay.success_replay import (
@@ -51,9 +52,11 @@ __all__ = [
     "ReplayBuffer",
     "Retrieved",
     "RewardModel",
+    "SaveReport",
     "ScoredEpisodes",
     "SelfImitation",
     "SequenceBatch",
+    "Stateful",
     "Substitution",
     "TaskSampler",
     "TopKRetriever",
@@ -66,7 +69,9 @@ __all__ = [
     "difficulty_weights",
     "inject_successes",
     "level_weights",
+    "load_states",
     "mixed_weights",
+    "save_states",
     "sequence_priorities",
     "task_weights",
     "warm_up",

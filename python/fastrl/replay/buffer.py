@@ -14,7 +14,6 @@ from fastrl.replay import samplers as sampling
 from fastrl.replay.arguments import (
     OWN,
     as_numpy,
-    check_autoreset_mode,
     check_finals,
     check_handles,
     check_integers,
@@ -25,12 +24,13 @@ from fastrl.replay.arguments import (
     put,
 )
 from fastrl.replay.batch import OUTPUTS, Batch, as_tensors, make_ring
-from fastrl.replay.fields import Leaf, check_fields, leaves_of
+from fastrl.replay.buffer_layout import BufferLayout, check_layout, from_json
+from fastrl.replay.fields import leaves_of
 from fastrl.replay.samplers import Sampler
+from fastrl.replay.saving import SaveReport, Stateful, check_path, load_packed, packed_states
 from fastrl.replay.sequences import Cut, SequenceBatch, SequenceReader
 
 _MAX_RINGS = 8
-_MAX_ROWS = 2**32 - 1
 _new_batch = Batch.of
 
 
@@ -115,32 +115,11 @@ class ReplayBuffer:
         seed: int = 0,
     ) -> None:
         arguments = Arguments("ReplayBuffer")
-        capacity = arguments.integer("capacity", capacity, low=1, high=_MAX_ROWS)
-        leaves = check_fields(arguments, fields)
-        num_lanes = arguments.integer("num_lanes", num_lanes, low=1)
-        n_step = arguments.integer("n_step", n_step, low=1)
-        rows_per_lane = capacity // num_lanes
-        needed = max(leaf.stack for leaf in leaves) + n_step + 1
-        if rows_per_lane < needed:
-            raise arguments.error(
-                "capacity",
-                f"leave each of {num_lanes} lanes {needed} rows, for the stack and n_step",
-                f"{capacity}, which are {rows_per_lane}",
-            )
-        mode = check_autoreset_mode(arguments, autoreset_mode)
-        named = sampling.check_samplers(arguments, sampler)
-        options = {
-            "num_lanes": num_lanes,
-            "rows_per_lane": rows_per_lane,
-            "n_step": n_step,
-            "gamma": arguments.number("gamma", gamma, low=0, high=1),
-            "next_step_autoreset": mode == "next_step",
-            "seed": arguments.integer("seed", seed, low=0, high=2**64 - 1),
-            "fields": [leaf.native() for leaf in leaves],
-            "samplers": [sampling.native(arguments, name, one) for name, one in named.items()],
-        }
+        layout = check_layout(
+            arguments, capacity, fields, num_lanes, n_step, gamma, sampler, autoreset_mode, seed
+        )
         kind, name = place(arguments, storage)
-        self._take(_core.ReplayBuffer(kind, name, options), options, leaves, named)
+        self._take(_core.ReplayBuffer(kind, name, layout.options), layout)
 
     @classmethod
     def open(cls, storage: str | os.PathLike[str]) -> "ReplayBuffer":
@@ -158,17 +137,13 @@ class ReplayBuffer:
         samplers = {one["name"]: sampling.from_native(one) for one in options["samplers"]}
         buffer = cls.__new__(cls)
         native = _core.ReplayBuffer.open(kind, name, [leaf.native() for leaf in leaves])
-        buffer._take(native, options, leaves, samplers)
+        buffer._take(native, BufferLayout(options, leaves, samplers))
         return buffer
 
-    def _take(
-        self,
-        native: Any,
-        options: Mapping[str, Any],
-        leaves: list[Leaf],
-        samplers: Mapping[str, Sampler],
-    ) -> None:
+    def _take(self, native: Any, layout: BufferLayout) -> None:
+        options, leaves, samplers = layout
         self._native = native
+        self._layout = layout
         self._options = options
         self._leaves = leaves
         self._samplers = dict(samplers)
@@ -514,6 +489,77 @@ class ReplayBuffer:
         else:
             chosen = check_handles(arguments, which)
         return int(self._native.evict(address(chosen), len(chosen)))
+
+    def save(
+        self, path: str | os.PathLike[str], *, extras: Mapping[str, Stateful] | None = None
+    ) -> SaveReport:
+        """Save the buffer as it is now, whole or not at all.
+
+        Rows that the folder has already are not written again, as long as its last save was one of
+        this buffer, or of the one that it was loaded from; buffers saved to two folders in turn are
+        incremental in both. What is written each time are the priorities and other numbers, about
+        9 bytes for each row of the capacity with one `Prioritized`. A folder takes at most about
+        twice the rows' bytes.
+
+        The new save takes the place of the last one in a single step, after all of it is on the
+        disk: a process that is killed, or a machine that loses power, leaves one or the other,
+        never a mixture. Other threads and processes may go on to use the buffer. They wait while
+        the numbers and the rows that came since the save began are copied, about 0.3 ms a MB, and
+        for up to 1 MiB of older rows now and then; the copies are all the memory that is needed.
+        What is saved is the state at that moment.
+
+        Args:
+            path: A folder, which is made.
+            extras: Other objects whose states belong to this one, by name: a `MixReplay`, a
+                `LevelSampler`, anything that has `state_dict` and `load_state_dict`. They are asked
+                before the buffer is copied; let no other thread use them meanwhile.
+
+        Raises:
+            OSError: The system refused: no space (ENOSPC), no permission, another process at work
+                in the folder for more than a minute (BlockingIOError). The buffer and what was
+                saved before are untouched, and the call can be repeated.
+        """
+        arguments = Arguments("save")
+        where = check_path(arguments, path)
+        states, arrays = packed_states(arguments, "extras", extras)
+        others = [(name, address(array), array.nbytes) for name, array in arrays.items()]
+        return SaveReport(*self._native.save(where, self._layout.to_json(states), others))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        storage: str | os.PathLike[str] = "memory",
+        extras: Mapping[str, Stateful] | None = None,
+    ) -> "ReplayBuffer":
+        """The buffer that was saved, exactly: the same calls give the same batches from here on.
+
+        Rows, priorities, random numbers, annealing, counters and open episodes are as they were,
+        and so are handles. It is read straight into its memory, which is all that is needed.
+        No code is run and no pickle is read. Checksums find damage, not forgery.
+
+        Args:
+            path: The folder.
+            storage: Where the loaded buffer is to be, as of `ReplayBuffer`.
+            extras: Objects that get their states, by the names under which they were saved; others
+                of the folder are passed over.
+
+        Raises:
+            ValueError: A file is missing, truncated or changed (the message names it and its
+                segment), of a newer version, or the folder holds something else.
+            OSError: There is no save (FileNotFoundError), or the system refused.
+        """
+        arguments = Arguments("load")
+        where = check_path(arguments, path)
+        kind, name = place(arguments, storage)
+        saved = _core.SavedFolder(where, "ReplayBuffer")
+        layout, states = from_json(arguments, where, saved.layout)
+        native, others = _core.ReplayBuffer.load(saved, kind, name, layout.options)
+        buffer = cls.__new__(cls)
+        buffer._take(native, layout)
+        load_packed(arguments, "extras", extras, states, others)
+        return buffer
 
     def _ring(self, arguments: Arguments, n: int, output: str) -> Any:
         ring = self._rings.get((n, output))

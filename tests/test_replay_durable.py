@@ -1,0 +1,327 @@
+"""Saves of buffers: what is loaded goes on as what was saved, whatever happened in between."""
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastrl.replay import (
+    Field,
+    Linear,
+    Prioritized,
+    RankPrioritized,
+    ReplayBuffer,
+    Uniform,
+)
+
+CRASHES = Path(__file__).parents[1] / "benchmarks" / "replay_crash.py"
+SAMPLERS = {
+    "priorities": Prioritized(importance_exponent=Linear(0.4, 1.0, 50), epsilon=0.01),
+    "ranks": RankPrioritized(new_priority="max_in_buffer", normalize="buffer"),
+    "distinct": Prioritized(scheme="without_replacement", new_priority=0.5),
+    "all": Uniform("stratified"),
+}
+PLAIN = {"observations": ((3,), "float32"), "rewards": ((), "float32")}
+KINDS = {
+    "plain": {"fields": PLAIN},
+    "samplers": {"fields": PLAIN, "sampler": SAMPLERS, "n_step": 3},
+    "pictures": {
+        "fields": {
+            "observations": {
+                "camera": Field((24, 24), "uint8", stack=3),  # lies apart
+                "body": {"speeds": Field((2,), "float64", 2, "zeros")},
+            },
+            "actions": {"arm": ((2,), "float16"), "gripper": ((), "?")},
+            "rewards": ((2,), "float64"),
+            "discounts": ((), "float32"),
+        },
+        "sampler": Prioritized(scheme="systematic"),
+        "n_step": 2,
+        "gamma": 0.3,
+    },
+    "next_step": {"fields": PLAIN, "autoreset_mode": "next_step", "sampler": SAMPLERS},
+}
+
+
+def values_of(leaf, random, leading):
+    return random.integers(0, 2**16, (*leading, *leaf.shape)).astype(leaf.dtype)
+
+
+class Life:
+    """Uses a buffer; two with the same random numbers do the same."""
+
+    def __init__(self, buffer, random):
+        self.buffer, self.random = buffer, random
+        self.ended = np.zeros(buffer.num_lanes, bool)
+        self.first = np.zeros(0, np.uint64)  # handles of rows that get ever older
+
+    def twin(self, buffer):
+        """One of another buffer that goes on as this one does."""
+        random = np.random.default_rng()
+        random.bit_generator.state = self.random.bit_generator.state
+        life = Life(buffer, random)
+        life.ended, life.first = self.ended.copy(), self.first
+        return life
+
+    def add(self, num_steps):
+        buffer, random = self.buffer, self.random
+        next_step = buffer._options["next_step_autoreset"]
+        leading = (num_steps, buffer.num_lanes)
+        rows, finals = {}, {}
+        for leaf in buffer._leaves:
+            for into in (rows, finals)[: 1 + (leaf.is_observation and not next_step)]:
+                level = into
+                for part in leaf.path[:-1]:
+                    level = level.setdefault(part, {})
+                level[leaf.path[-1]] = values_of(leaf, random, leading)
+        terminated, truncated = random.random((2, *leading)) < 0.08
+        if next_step:  # the row after an end is the final observation
+            for step in range(num_steps):
+                terminated[step, self.ended] = truncated[step, self.ended] = False
+                self.ended = terminated[step] | truncated[step]
+        else:
+            rows["final_observations"] = finals["observations"]
+        priorities = random.random(leading) if random.random() < 0.3 else None
+        return buffer.add(**rows, terminated=terminated, truncated=truncated, priorities=priorities)
+
+    def step(self):
+        """Adds, draws, values and evicts; what was drawn."""
+        buffer, random = self.buffer, self.random
+        handles = self.add(int(random.integers(1, 6)))
+        drawn = [handles]
+        if not len(self.first):
+            self.first = handles[0]
+        n = min(16, buffer.num_drawable)
+        for name, sampler in buffer.samplers.items() if n else ():
+            batch = buffer.sample(n, sampler=name)
+            drawn.append({key: batch[key] for key in batch})
+            if not isinstance(sampler, Uniform):
+                handles_of_all_ages = np.concatenate([batch.handles, self.first])
+                priorities = random.random(len(handles_of_all_ages))
+                buffer.update_priorities(handles_of_all_ages, priorities, sampler=name)
+        if random.random() < 0.3:
+            buffer.evict(handles[-1])  # those that wait for their next observation
+        if random.random() < 0.2:
+            buffer.evict(buffer.handles()[:3])
+        return drawn
+
+    def live(self, num_steps):
+        return [self.step() for _ in range(num_steps)]
+
+
+def assert_same(a, b):
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert list(a) == list(b)
+        a, b = list(a.values()), list(b.values())
+    if isinstance(a, list):
+        assert len(a) == len(b)
+        for one, other in zip(a, b, strict=True):
+            assert_same(one, other)
+    else:
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_equal_buffers(a, b):
+    for name in (
+        *("capacity", "num_lanes", "n_step", "gamma", "samplers", "field_names", "num_drawable"),
+        *("num_added", "num_sampled", "refused_updates"),
+    ):
+        assert getattr(a, name) == getattr(b, name)
+    assert len(a) == len(b)
+    np.testing.assert_array_equal(a.handles(), b.handles())
+
+
+def made(kind="samplers", *, capacity=120, num_lanes=3, seed=5, **options):
+    buffer = ReplayBuffer(capacity, num_lanes=num_lanes, seed=seed, **KINDS[kind], **options)
+    return Life(buffer, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_loaded_goes_on_as_what_was_saved(kind, tmp_path):
+    life = made(kind)
+    for steps in (0, 1, 4, 30, 45):  # empty, open episodes, not full, around the ring
+        life.live(steps)
+        life.buffer.save(tmp_path)
+        twin = life.twin(ReplayBuffer.load(tmp_path))
+        assert_equal_buffers(life.buffer, twin.buffer)
+        assert_same(life.live(12), twin.live(12))
+        assert_equal_buffers(life.buffer, twin.buffer)
+        life = twin  # goes on with what was loaded
+    assert life.buffer.refused_updates > 0 or kind == "plain"
+
+
+def test_the_next_ten_thousand_samples_are_equal(tmp_path):
+    life = made(capacity=3000)
+    life.live(400)
+    life.buffer.save(tmp_path)
+    loaded = ReplayBuffer.load(tmp_path)
+    for name in SAMPLERS:
+        for _ in range(10):
+            ours, theirs = (b.sample(1000, sampler=name) for b in (life.buffer, loaded))
+            assert_same({key: ours[key] for key in ours}, {key: theirs[key] for key in theirs})
+
+
+@pytest.mark.parametrize("source", ["memory", "shared", "file"])
+@pytest.mark.parametrize("target", ["memory", "shared", "file"])
+def test_any_storage_is_saved_and_loaded(source, target, tmp_path):
+    storages = {
+        "memory": ("memory", "memory"),
+        "shared": tuple(f"shared:fastrl-durable-{os.getpid()}-{end}" for end in "ab"),
+        "file": (tmp_path / "a", tmp_path / "b"),
+    }
+    life = made("pictures", storage=storages[source][0])
+    life.live(30)
+    life.buffer.save(tmp_path / "saved")
+    twin = life.twin(ReplayBuffer.load(tmp_path / "saved", storage=storages[target][1]))
+    assert_same(life.live(5), twin.live(5))
+    if target != "memory":
+        assert_equal_buffers(ReplayBuffer.open(storages[target][1]), twin.buffer)
+
+
+def test_a_buffer_that_is_opened_can_be_saved(tmp_path):
+    life = made(storage=tmp_path / "rows")
+    life.live(20)
+    ReplayBuffer.open(tmp_path / "rows").save(tmp_path / "saved")
+    twin = life.twin(ReplayBuffer.load(tmp_path / "saved"))
+    assert_same(life.live(5), twin.live(5))
+
+
+def test_saves_write_what_is_new(tmp_path):
+    life = made("plain", capacity=30_000)
+    life.add(5000)
+    whole = life.buffer.save(tmp_path)
+    assert whole.rows_written >= 15_000
+    assert whole.segments_kept == 0
+    life.add(100)
+    report = life.buffer.save(tmp_path)
+    assert 300 <= report.rows_written < 400  # with final observations
+    assert report.segments_kept == 1
+    assert report.bytes_written < whole.bytes_written
+    # Also by the buffer that is loaded, and no longer by the other one once that has saved.
+    loaded = life.twin(ReplayBuffer.load(tmp_path))
+    loaded.add(100)
+    assert loaded.buffer.save(tmp_path).rows_written < 500
+    assert life.buffer.save(tmp_path).rows_written > 15_000
+
+
+def test_two_folders_in_turn_are_both_incremental(tmp_path):
+    life = made("plain", capacity=30_000)
+    life.add(3000)
+    reports = []
+    for turn in range(8):
+        reports.append(life.buffer.save(tmp_path / f"replay-{turn % 2}"))
+        life.live(10)
+        if turn == 5:  # a restart, from the newer one
+            life = life.twin(ReplayBuffer.load(tmp_path / "replay-1"))
+            life.live(10)
+    assert [report.rows_written > 9000 for report in reports] == [
+        *(True, True, False, False, False, False),
+        *(True, False),  # replay-0 is not what replay-1 goes on from
+    ]
+    for turn in (0, 1):
+        assert len(list((tmp_path / f"replay-{turn}").iterdir())) < 20
+
+
+def test_many_saves_leave_few_files_and_no_more_than_the_rows_twice(tmp_path):
+    life = made("plain", capacity=3000)
+    for _ in range(60):
+        life.live(5)
+        life.buffer.save(tmp_path)
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert len(sizes) < 30
+    life.buffer.save(tmp_path / "whole")
+    assert sum(sizes) < 3 * sum(path.stat().st_size for path in (tmp_path / "whole").iterdir())
+
+
+def test_threads_go_on_while_a_buffer_is_saved(tmp_path):
+    fields = {"observations": ((64,), "int64"), "rewards": ((), "float32")}
+    buffer = ReplayBuffer(60_000, fields, num_lanes=2, sampler=Prioritized())
+    stop = threading.Event()
+    done = [0, 0]
+
+    def write(lane):
+        while not stop.is_set():
+            number = np.arange(done[lane], done[lane] + 50)
+            buffer.add(
+                observations=np.repeat(number[:, None, None], 64, 2),
+                rewards=number[:, None].astype(np.float32),
+                terminated=np.zeros((50, 1), bool),
+                truncated=np.zeros((50, 1), bool),
+                lanes=np.array([lane]),
+            )
+            done[lane] += 50
+
+    writers = [threading.Thread(target=write, args=(lane,)) for lane in (0, 1)]
+    for writer in writers:
+        writer.start()
+    for turn in range(6):
+        before = sum(done)
+        buffer.save(tmp_path)
+        loaded = ReplayBuffer.load(tmp_path, storage=tmp_path / f"rows-{turn}")
+        assert before <= loaded.num_added <= sum(done) + 100
+        for lane in (0, 1):  # every lane's rows are the newest ones, without a gap, whole
+            places = loaded.places(loaded.handles())
+            first, last = (f(places.rows[places.lanes == lane]) for f in (np.min, np.max))
+            numbers = np.arange(first, last + 2)
+            rows = loaded.gather_rows(np.full(len(numbers), lane), numbers)
+            assert (rows["observations"] == numbers[:, None]).all()
+            assert (rows["rewards"] == numbers.astype(np.float32)).all()
+            assert last + 2 - first == min(last + 2, 30_000)
+        handles = loaded.handles()
+        assert len(handles) == loaded.num_drawable
+        assert (loaded.priorities(handles) > 0).all()
+    stop.set()
+    for writer in writers:
+        writer.join()
+
+
+class Counter:
+    """The smallest object that has a state."""
+
+    def __init__(self, **state):
+        self.state = state
+
+    def state_dict(self):
+        return self.state
+
+    def load_state_dict(self, state):
+        self.state = state
+
+
+def test_other_objects_travel_along(tmp_path):
+    state = {
+        "numbers": [1, 2.5, True, None, -(2**70), float("inf"), np.int8(3), np.float32(0.1)],
+        "text": "ä\ud800/",
+        "bytes": b"\0\1",
+        "nested": {"array": {"list": [{}]}},
+        "arrays": [
+            np.arange(6, dtype=">i2").reshape(2, 3)[:, ::2],
+            np.array(7.0),
+            np.zeros((0, 3), "U4"),
+            np.array(["2020-01-01"], "M8[D]"),
+        ],
+    }
+    life = made("plain")
+    life.live(3)
+    life.buffer.save(tmp_path, extras={"all": Counter(**state), "none": Counter()})
+    loaded = Counter()
+    ReplayBuffer.load(tmp_path, extras={"all": loaded})
+    arrays, state["arrays"] = state["arrays"], None
+    loaded_arrays, loaded.state["arrays"] = loaded.state["arrays"], None
+    assert loaded.state == state
+    assert_same(
+        loaded_arrays, [np.ascontiguousarray(array) if array.ndim else array for array in arrays]
+    )
+    with pytest.raises(ValueError, match=r"load: `extras\['x'\]` must be one of \['all', 'none'\]"):
+        ReplayBuffer.load(tmp_path, extras={"x": Counter()})
+    with pytest.raises(
+        TypeError, match=r"save: `extras\['x'\]\['a'\]\[0\]` must be numbers, .* got object"
+    ):
+        life.buffer.save(tmp_path, extras={"x": Counter(a=[object()])})
+    with pytest.raises(TypeError, match=r"`extras\['x'\]` must be an object with state_dict"):
+        life.buffer.save(tmp_path, extras={"x": {}})
+    with pytest.raises(TypeError, match="`extras` must be a dict of objects with state_dict, got"):
+        life.buffer.save(tmp_path, extras=[Counter()])
