@@ -140,7 +140,11 @@ class Twins:
 
     def compare_batch(self, batch):
         expected = [self.twin.transition(int(handle)) for handle in batch.handles]
-        for name in ("observations", "next_observations", "extra", "terminated", "truncated"):
+        names = ["observations", "next_observations", "extra", "terminated", "truncated"]
+        if self.buffer.n_step > 1:
+            names.append("lengths")
+        assert ("lengths" in batch) == (self.buffer.n_step > 1)
+        for name in names:
             np.testing.assert_array_equal(batch[name], [one[name] for one in expected], name)
         for name in ("rewards", "discounts"):
             assert_close(batch[name], np.array([one[name] for one in expected]), what=name)

@@ -60,7 +60,7 @@ def first_is(value, n=4):
         ({"storage": 3}, TypeError, "`storage` must be 'memory', 'shared:NAME' or a path, got 3"),
         ({"storage": "shared:"}, ValueError, "`storage` must have a name without '/' after 'shar"),
         ({"fields": [1]}, TypeError, "`fields` must be a dict, got list"),
-        ({"fields": {}}, ValueError, "`fields` must have 'observations', got "),
+        ({"fields": {}}, ValueError, "`fields` must not be empty, got "),
         (
             {"fields": FIELDS | {"terminated": ((), "bool")}},
             ValueError,

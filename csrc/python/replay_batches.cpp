@@ -27,6 +27,9 @@ BatchSet::BatchSet(nb::dict shown, const nb::list& values, const nb::list& next_
       nb::cast<std::int64_t>(rest["discounts"].attr("itemsize")) == sizeof(double);
   arrays_.terminated = reinterpret_cast<std::uint8_t*>(other("terminated"));
   arrays_.truncated = reinterpret_cast<std::uint8_t*>(other("truncated"));
+  if (rest.contains("lengths")) {
+    arrays_.lengths = reinterpret_cast<std::int64_t*>(other("lengths"));
+  }
   arrays_.handles = reinterpret_cast<std::uint64_t*>(other("handles"));
   arrays_.probabilities = reinterpret_cast<double*>(other("probabilities"));
   arrays_.importance_weights = reinterpret_cast<float*>(other("importance_weights"));

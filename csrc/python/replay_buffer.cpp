@@ -207,6 +207,7 @@ class BoundReplayBuffer {
   // Addresses by field; with `final` of observations alone, which then lie in `given` itself.
   bool read_values(nb::handle given, const std::vector<std::int64_t>& leading, bool final,
                    std::vector<const std::byte*>& values) const {
+    if (final && !buffer_.options().has_observations()) return false;
     values.assign(leaves_.size(), nullptr);
     for (std::size_t f = 0; f < leaves_.size(); ++f) {
       if (final && !buffer_.options().fields[f].is_observation()) continue;
@@ -267,7 +268,9 @@ SamplerOptions sampler_of(const nb::dict& given) {
   copy_name(options.name, item<std::string>(given, "name"));
   options.kind = static_cast<SamplerKind>(item<int>(given, "kind"));
   options.scheme = static_cast<DrawScheme>(item<int>(given, "scheme"));
-  options.priority_exponent = item<double>(given, "priority_exponent");
+  options.priority_start = item<double>(given, "priority_start");
+  options.priority_end = item<double>(given, "priority_end");
+  options.priority_steps = item<std::int64_t>(given, "priority_steps");
   options.epsilon = item<double>(given, "epsilon");
   options.new_priority = static_cast<NewPriority>(item<int>(given, "new_priority"));
   options.normalization = static_cast<WeightNormalization>(item<int>(given, "normalization"));
@@ -329,7 +332,9 @@ nb::dict described(const SamplerOptions& options) {
   of["name"] = options.name;
   of["kind"] = static_cast<int>(options.kind);
   of["scheme"] = static_cast<int>(options.scheme);
-  of["priority_exponent"] = options.priority_exponent;
+  of["priority_start"] = options.priority_start;
+  of["priority_end"] = options.priority_end;
+  of["priority_steps"] = options.priority_steps;
   of["epsilon"] = options.epsilon;
   of["new_priority"] = static_cast<int>(options.new_priority);
   of["normalization"] = static_cast<int>(options.normalization);
@@ -405,6 +410,38 @@ void bind_calls(nb::class_<BoundReplayBuffer>& bound) {
         return self.buffer().evict(span_at<std::uint64_t>(handles, n));
       },
       nb::arg("handles"), nb::arg("n"), released);
+  bound.def(
+      "num_drawable_by",
+      [](BoundReplayBuffer& self, std::size_t sampler) {
+        return self.buffer().num_drawable(sampler);
+      },
+      nb::arg("sampler"), released);
+  bound.def(
+      "are_drawable",
+      [](BoundReplayBuffer& self, std::uintptr_t handles, std::int64_t n, std::uintptr_t to) {
+        self.buffer().are_drawable(span_at<std::uint64_t>(handles, n), pointer<std::uint8_t>(to));
+      },
+      nb::arg("handles"), nb::arg("n"), nb::arg("to"), released);
+  bound.def(
+      "ended_episodes",
+      [](BoundReplayBuffer& self, std::uintptr_t after, std::uintptr_t lanes,
+         std::uintptr_t numbers, std::uintptr_t begins, std::uintptr_t last_rows,
+         std::uintptr_t oldest_rows, std::int64_t capacity) {
+        return self.buffer().ended_episodes(
+            span_at<std::int64_t>(after, self.buffer().options().num_lanes),
+            {pointer<std::int64_t>(lanes), pointer<std::int64_t>(numbers),
+             pointer<std::int64_t>(begins), pointer<std::int64_t>(last_rows),
+             pointer<std::int64_t>(oldest_rows)},
+            capacity);
+      },
+      nb::arg("after"), nb::arg("lanes"), nb::arg("numbers"), nb::arg("begins"),
+      nb::arg("last_rows"), nb::arg("oldest_rows"), nb::arg("capacity"), released);
+  bound.def(
+      "lane_states",
+      [](BoundReplayBuffer& self, std::uintptr_t to) {
+        self.buffer().lane_states(pointer<std::int32_t>(to));
+      },
+      nb::arg("to"), released);
   bound.def(
       "places",
       [](BoundReplayBuffer& self, std::uintptr_t handles, std::int64_t n, std::uintptr_t lanes,

@@ -160,6 +160,7 @@ void Gather::write_step(const Step& step, std::int64_t item, const BatchArrays& 
   }
   to.terminated[item] = terminated ? 1 : 0;
   to.truncated[item] = (step.flags & RowHeader::kTruncated) != 0 ? 1 : 0;
+  if (to.lengths != nullptr) to.lengths[item] = step.length;
   to.handles[item] = lanes_.handle_of(step.lane, step.slot);
 }
 

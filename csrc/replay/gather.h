@@ -26,6 +26,7 @@ struct BatchArrays {
   bool discounts_are_double = false;
   std::uint8_t* terminated = nullptr;  // [n], of the last of the m steps
   std::uint8_t* truncated = nullptr;
+  std::int64_t* lengths = nullptr;  // [n], m; null: not wanted
   std::uint64_t* handles = nullptr;
   double* probabilities = nullptr;
   float* importance_weights = nullptr;

@@ -24,6 +24,10 @@ std::int64_t BufferOptions::history() const {
   return rows;
 }
 
+bool BufferOptions::has_observations() const {
+  return std::ranges::any_of(fields, &Field::is_observation);
+}
+
 BufferLayout::BufferLayout(const BufferOptions& options) {
   const std::int64_t capacity = options.capacity();
   fields = round_up(sizeof(BufferHeader), 64);

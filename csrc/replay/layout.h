@@ -26,11 +26,13 @@ struct BufferOptions {
   std::int64_t capacity() const { return num_lanes * rows_per_lane; }
   // Rows of an episode that one observation is made of.
   std::int64_t history() const;
+  // Whether a row has a next observation; without, it stands alone and ends nothing.
+  bool has_observations() const;
 };
 
 struct BufferHeader {
   static constexpr char kMagic[8] = {'F', 'A', 'S', 'T', 'R', 'L', 'R', 'B'};
-  static constexpr std::uint32_t kVersion = 1;
+  static constexpr std::uint32_t kVersion = 2;
 
   char magic[8];
   std::uint32_t version;

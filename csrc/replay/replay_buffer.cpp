@@ -13,6 +13,7 @@ namespace fastrl {
 ReplayBuffer::ReplayBuffer(Memory&& memory, BufferOptions options)
     : memory_(std::move(memory)),
       options_(std::move(options)),
+      has_observations_(options_.has_observations()),
       layout_(options_),
       header_(*reinterpret_cast<BufferHeader*>(memory_.data())),
       lanes_(memory_.data() + layout_.lanes, options_.num_lanes, options_.rows_per_lane),
@@ -73,7 +74,7 @@ void ReplayBuffer::fail_empty(const char* function) const {
 
 void ReplayBuffer::sample(std::int64_t n, std::size_t sampler, double importance_exponent,
                           const BatchArrays& to) {
-  const Guard guard(header_);
+  Guard guard(header_);
   Sampler& from = samplers_[sampler];
   const std::int64_t count = from.count(drawable_);
   if (count == 0) fail_empty("sample");
@@ -82,6 +83,10 @@ void ReplayBuffer::sample(std::int64_t n, std::size_t sampler, double importance
   }
   const auto size = static_cast<std::size_t>(n);
   if (slots_.size() < size) slots_.resize(size);
+  if (from.is_due()) {
+    guard.begin_change();
+    from.anneal();
+  }
   if (std::isnan(importance_exponent)) importance_exponent = from.importance_exponent();
   from.draw(n, importance_exponent, drawable_, lanes_, slots_.data(), to.probabilities,
             to.importance_weights);

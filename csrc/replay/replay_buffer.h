@@ -56,6 +56,8 @@ class ReplayBuffer {
   const Memory& memory() const { return memory_; }
   std::int64_t size();
   std::int64_t num_drawable();
+  // Of which this sampler gives some a weight.
+  std::int64_t num_drawable(std::size_t sampler);
   struct Counters {
     std::int64_t num_added;        // transitions
     std::int64_t num_sampled;      // items of batches
@@ -88,6 +90,8 @@ class ReplayBuffer {
   // All transitions that can be drawn, by lane and age, as far as there is room; returns how many
   // there are.
   std::int64_t drawable_handles(std::uint64_t* to, std::int64_t capacity);
+  // One byte each: 0 where the row is overwritten, evicted or not drawable yet.
+  void are_drawable(std::span<const std::uint64_t> handles, std::uint8_t* to);
   // Never draws these again; returns how many of them could have been drawn before.
   std::int64_t evict(std::span<const std::uint64_t> handles);
 
@@ -100,6 +104,20 @@ class ReplayBuffer {
     std::uint8_t* complete;  // whether the last row is the final observation
   };
   void places(std::span<const std::uint64_t> handles, const Places& to);
+
+  // Episodes whose final observation is there and some of whose rows are held, by lane and age,
+  // those after number after[lane] as far as there is room; returns how many there are.
+  struct EndedEpisodes {
+    std::int64_t* lanes;
+    std::int64_t* numbers;      // in their lanes, from 1
+    std::int64_t* begins;       // their first rows, which may have been overwritten
+    std::int64_t* last_rows;    // their final observations
+    std::int64_t* oldest_rows;  // [num_lanes], of those that are held
+  };
+  std::int64_t ended_episodes(std::span<const std::int64_t> after, const EndedEpisodes& to,
+                              std::int64_t capacity);
+  // [num_lanes], LaneState each.
+  void lane_states(std::int32_t* to);
 
  private:
   class Guard;
@@ -159,6 +177,7 @@ class ReplayBuffer {
 
   Memory memory_;
   BufferOptions options_;
+  bool has_observations_;
   BufferLayout layout_;
   BufferHeader& header_;
   Lanes lanes_;

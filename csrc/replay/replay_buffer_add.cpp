@@ -52,6 +52,11 @@ bool ends(const NewRows& rows, std::int64_t item) {
   return (rows.terminated[item] | rows.truncated[item]) != 0;
 }
 
+std::uint32_t end_flags(const NewRows& rows, std::int64_t item) {
+  return (rows.terminated[item] != 0 ? std::uint32_t{RowHeader::kTerminated} : 0) |
+         (rows.truncated[item] != 0 ? std::uint32_t{RowHeader::kTruncated} : 0);
+}
+
 }  // namespace
 
 void ReplayBuffer::check_lanes(const char* function, const std::int64_t* lanes,
@@ -79,6 +84,7 @@ void ReplayBuffer::check_rows(const NewRows& rows) {
       }
     }
   }
+  if (!has_observations_) return;
   if (!options_.next_step_autoreset) {
     if (!rows.final_values.empty()) return;
     for (std::int64_t i = 0; i < items; ++i) {
@@ -112,7 +118,7 @@ void ReplayBuffer::add(const NewRows& rows, std::uint64_t* handles) {
   check_rows(rows);
   guard.begin_change();
   // So few at a time that no row is overwritten by a later one of the same part.
-  const std::int64_t most = (options_.rows_per_lane - 1) / 2;
+  const std::int64_t most = std::max<std::int64_t>((options_.rows_per_lane - 1) / 2, 1);
   for (std::int64_t step = 0; step < rows.num_steps; step += most) {
     const NewRows part = steps_of(rows, step, std::min(most, rows.num_steps - step));
     begin_changes(rows.priorities != nullptr);
@@ -143,6 +149,9 @@ NewRows ReplayBuffer::steps_of(const NewRows& rows, std::int64_t step, std::int6
 void ReplayBuffer::end_episodes(std::span<const std::int64_t> lanes,
                                 const std::vector<const std::byte*>& final_values) {
   Guard guard(header_);
+  if (!has_observations_) {
+    fail_value("end_episode", "lanes", "be of a buffer with observations", "one without");
+  }
   check_lanes("end_episode", lanes.data(), static_cast<std::int64_t>(lanes.size()));
   for (const std::int64_t lane : lanes) {
     if (lanes_.lane(lane).state == LaneState::kBetween) {
@@ -168,11 +177,14 @@ void ReplayBuffer::add_to_lane(const NewRows& rows, std::int64_t column, std::ui
   while (step < rows.num_steps) {
     std::int64_t last = step;  // of an episode, or of these rows
     if (lanes_.lane(lane).state != LaneState::kEnded) {
-      while (last + 1 < rows.num_steps && !ends(rows, last * rows.num_lanes + column)) ++last;
+      while (last + 1 < rows.num_steps &&
+             !(has_observations_ && ends(rows, last * rows.num_lanes + column))) {
+        ++last;
+      }
     }
     append(rows, column, step, last + 1 - step, handles);
     const std::int64_t item = last * rows.num_lanes + column;
-    if (ends(rows, item) && !options_.next_step_autoreset) {
+    if (has_observations_ && ends(rows, item) && !options_.next_step_autoreset) {
       append_final(lane, rows.final_values, item);
     }
     step = last + 1;
@@ -209,10 +221,12 @@ void ReplayBuffer::append(const NewRows& rows, std::int64_t column, std::int64_t
     }
     const std::int64_t last = item + (run - 1) * rows.num_lanes;
     LaneState next = is_final ? LaneState::kBetween : LaneState::kOpen;
-    if (!is_final && run == count && ends(rows, last)) {
-      RowHeader& header = rows_.header(slot + run - 1);
-      if (rows.terminated[last] != 0) header.flags |= RowHeader::kTerminated;
-      if (rows.truncated[last] != 0) header.flags |= RowHeader::kTruncated;
+    if (!has_observations_) {
+      for (std::int64_t i = 0; i < run; ++i) {
+        rows_.header(slot + i).flags = end_flags(rows, item + i * rows.num_lanes);
+      }
+    } else if (!is_final && run == count && ends(rows, last)) {
+      rows_.header(slot + run - 1).flags |= end_flags(rows, last);
       next = LaneState::kEnded;
     }
     if (!is_final) header_.num_added += run;
@@ -249,6 +263,11 @@ void ReplayBuffer::publish(std::int64_t lane, std::int64_t count, LaneState next
   lanes_.advance(lane, count, begins);
   at.state = next;
   const std::int64_t end = lanes_.num_rows(lane);
+  if (!has_observations_) {
+    if (valuing_) value(lane, first_new, end, first_new, priorities);
+    change(lane, first_new, end, true);
+    return;
+  }
   const std::int64_t oldest = lanes_.oldest_row(lane);
   const std::uint32_t mark = rows_.header(lanes_.slot_of(lane, oldest)).episode;
   const std::int64_t whole = lanes_.first_whole_row(lane, mark, options_.history());
@@ -285,24 +304,24 @@ void ReplayBuffer::set_pending(Sampler& sampler, std::int64_t lane, double prior
   pending = priority;
 }
 
-// Rows first, …, end − 1 have become drawable; row `end` waits. Those from first_new on come with
-// these priorities.
+// Rows first, …, end − 1 have become drawable; row `end` waits where rows have successors. Those
+// from first_new on come with these priorities.
 void ReplayBuffer::value(std::int64_t lane, std::int64_t first, std::int64_t end,
                          std::int64_t first_new, NewPriorities priorities) {
   for (std::int64_t row = first; row < end; ++row) {
     valued_slots_.push_back(lanes_.slot_of(lane, row));
   }
-  const auto given = [&](std::int64_t row) {
-    return priorities.values == nullptr ? kNoPriority
-                                        : priorities.values[(row - first_new) * priorities.stride];
+  const auto given = [&](const Sampler& sampler, std::int64_t row) {
+    if (priorities.values == nullptr || !sampler.takes_new_priorities()) return kNoPriority;
+    return priorities.values[(row - first_new) * priorities.stride];
   };
+  const bool waits = has_observations_ && lanes_.lane(lane).state != LaneState::kBetween;
   for (std::size_t s = 0; s < samplers_.size(); ++s) {
     if (!samplers_[s].has_priorities()) continue;
     for (std::int64_t row = first; row < end; ++row) {
-      valued_[s].push_back(row < first_new ? samplers_[s].pending(lane) : given(row));
+      valued_[s].push_back(row < first_new ? samplers_[s].pending(lane) : given(samplers_[s], row));
     }
-    const bool waits = lanes_.lane(lane).state != LaneState::kBetween;
-    set_pending(samplers_[s], lane, waits ? given(end) : kNoPriority);
+    set_pending(samplers_[s], lane, waits ? given(samplers_[s], end) : kNoPriority);
   }
 }
 

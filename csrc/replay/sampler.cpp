@@ -1,6 +1,7 @@
 #include "replay/sampler.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "replay/uniform_draw.h"
 
@@ -18,7 +19,8 @@ std::size_t Sampler::memory_size(const SamplerOptions& options, std::int64_t cap
   const std::size_t before_index = sizeof(State) + pending_bytes(num_lanes);
   switch (options.kind) {
     case SamplerKind::kProportional:
-      return before_index + PriorityIndex::memory_size(capacity, false);
+    case SamplerKind::kMarked:
+      return before_index + PriorityIndex::memory_size(capacity, options.keeps_priorities());
     case SamplerKind::kRank:
       return before_index + RankIndex::memory_size(capacity);
     case SamplerKind::kUniform:
@@ -33,15 +35,15 @@ Sampler::Sampler(std::byte* memory, const SamplerOptions& options, std::int64_t 
       state_(reinterpret_cast<State*>(memory)),
       pending_(reinterpret_cast<double*>(memory + sizeof(State))) {
   std::byte* at = memory + sizeof(State) + pending_bytes(num_lanes);
-  if (options.kind == SamplerKind::kProportional) {
-    index_.emplace<PriorityIndex>(at, capacity, false);
+  if (options.kind == SamplerKind::kProportional || options.kind == SamplerKind::kMarked) {
+    index_.emplace<PriorityIndex>(at, capacity, options.keeps_priorities());
   }
   if (options.kind == SamplerKind::kRank) index_.emplace<RankIndex>(at, capacity);
 }
 
 void Sampler::initialize(std::uint64_t seed, std::uint64_t stream) {
   state_->random = RandomStream::seeded(seed, stream);
-  on_index([&](auto& index) { index.set_exponent("ReplayBuffer", options_.priority_exponent); });
+  on_index([&](auto& index) { index.set_exponent("ReplayBuffer", options_.priority_start); });
 }
 
 void Sampler::add(std::int64_t begin, std::int64_t end) {
@@ -102,6 +104,31 @@ double Sampler::importance_exponent() const {
   if (state_->num_batches >= steps) return options_.importance_end;
   const double share = static_cast<double>(state_->num_batches) / static_cast<double>(steps);
   return options_.importance_start + share * (options_.importance_end - options_.importance_start);
+}
+
+double Sampler::priority_exponent() const {
+  const std::int64_t steps = options_.priority_steps;
+  if (state_->num_batches >= steps) return options_.priority_end;
+  const double share = static_cast<double>(state_->num_batches) / static_cast<double>(steps);
+  const double stage = std::floor(share * SamplerOptions::kPriorityStages);
+  return options_.priority_start + stage / SamplerOptions::kPriorityStages *
+                                       (options_.priority_end - options_.priority_start);
+}
+
+bool Sampler::is_due() const {
+  if (options_.priority_steps == 0) return false;
+  return std::visit(
+      [this]<typename Index>(const Index& index) {
+        if constexpr (std::is_same_v<Index, NoIndex>) return false;
+        if constexpr (!std::is_same_v<Index, NoIndex>) {
+          return index.exponent() != priority_exponent();
+        }
+      },
+      index_);
+}
+
+void Sampler::anneal() {
+  on_index([&](auto& index) { index.set_exponent("sample", priority_exponent()); });
 }
 
 void Sampler::draw(std::int64_t n, double importance_exponent, const DrawableRows& rows,

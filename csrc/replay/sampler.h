@@ -19,7 +19,8 @@
 
 namespace fastrl {
 
-enum class SamplerKind : std::int32_t { kUniform, kProportional, kRank };
+// kMarked draws uniformly from the rows that have been given a priority, which new ones have not.
+enum class SamplerKind : std::int32_t { kUniform, kProportional, kRank, kMarked };
 
 // Plain bytes, kept with the sampler's state. Only the first three and the random stream mean
 // anything to a uniform sampler.
@@ -27,15 +28,24 @@ struct SamplerOptions {
   char name[32];
   SamplerKind kind;
   DrawScheme scheme;
-  double priority_exponent;
   double epsilon;  // added to every priority that is given
   NewPriority new_priority;
   WeightNormalization normalization;
   double new_value;
-  // The importance exponent goes from start to end over so many batches.
+  // An exponent goes from start to end over so many batches: that of the importance weights a
+  // little with each, that of the priorities in kPriorityStages steps, each of which weighs all
+  // rows anew.
   double importance_start;
   double importance_end;
   std::int64_t importance_steps;
+  double priority_start;
+  double priority_end;
+  std::int64_t priority_steps;
+
+  static constexpr std::int64_t kPriorityStages = 64;
+
+  // Annealed, an exponent needs the priorities themselves: weights alone are rounded.
+  bool keeps_priorities() const { return priority_steps > 0; }
 };
 
 class Sampler {
@@ -49,6 +59,8 @@ class Sampler {
 
   const SamplerOptions& options() const { return options_; }
   bool has_priorities() const { return options_.kind != SamplerKind::kUniform; }
+  // Whether priorities that come with new rows are for this one.
+  bool takes_new_priorities() const { return options_.kind != SamplerKind::kMarked; }
 
   // Rows that have become drawable, by their slots; without priorities the rule for new ones holds.
   void add(std::int64_t begin, std::int64_t end);
@@ -75,6 +87,10 @@ class Sampler {
         index_);
   }
   double importance_exponent() const;
+  // Of the next batch. Where it is another than that of the weights, anneal() must come first.
+  double priority_exponent() const;
+  bool is_due() const;
+  void anneal();
   // Writes n slots, their probabilities and importance weights; counts as a batch.
   void draw(std::int64_t n, double importance_exponent, const DrawableRows& rows,
             const Lanes& lanes, std::int64_t* slots, double* probabilities,

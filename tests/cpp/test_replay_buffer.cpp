@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstddef>
@@ -43,7 +44,7 @@ BufferOptions options(std::int64_t num_lanes, std::int64_t rows_per_lane) {
                  field("rewards", FieldRole::kReward, 1)};
   SamplerOptions sampler{};
   sampler.kind = SamplerKind::kProportional;
-  sampler.priority_exponent = 0.6;
+  sampler.priority_start = sampler.priority_end = 0.6;
   sampler.new_value = 1;
   made.samplers = {sampler};
   return made;
@@ -205,6 +206,61 @@ TEST(shared_memory_is_named_until_its_maker_is_gone) {
     gone = error.code().value() == ENOENT;
   }
   CHECK(gone);
+}
+
+TEST(rows_without_observations_stand_alone) {
+  BufferOptions alone = options(1, 5);
+  alone.fields = {field("rewards", FieldRole::kReward, 1)};
+  ReplayBuffer buffer(MemoryPlace{}, alone);
+  Steps steps(12, 7);
+  NewRows rows = steps.rows(nullptr);
+  rows.values = {reinterpret_cast<const std::byte*>(steps.rewards.data())};
+  std::ranges::fill(steps.flags, std::uint8_t{1});  // ends nothing
+  buffer.add(rows, steps.handles.data());
+  CHECK(buffer.size() == 5 && buffer.num_drawable() == 5 && buffer.num_drawable(0) == 5);
+  std::vector<std::uint8_t> drawable(12);
+  buffer.are_drawable(steps.handles, drawable.data());
+  for (std::size_t i = 0; i < 12; ++i) CHECK(drawable[i] == (i < 7 ? 0 : 1));
+  Drawn drawn(64);
+  drawn.arrays.values = {reinterpret_cast<std::byte*>(drawn.rewards.data())};
+  drawn.arrays.next_values = {nullptr};
+  buffer.sample(64, 0, kOwnExponent, drawn.arrays);
+  for (std::size_t i = 0; i < 64; ++i) {
+    CHECK(drawn.rewards[i] >= 14 && drawn.rewards[i] < 19 && drawn.flags[i] == 1);
+  }
+  CHECK(buffer.evict({steps.handles.data(), 12}) == 5 && buffer.num_drawable() == 0);
+}
+
+TEST(episodes_are_listed_once_they_have_ended) {
+  ReplayBuffer buffer(MemoryPlace{}, options(2, 8));
+  std::vector<std::int64_t> after{0, 0}, lanes(4), numbers(4), begins(4), last_rows(4), oldest(2);
+  const ReplayBuffer::EndedEpisodes to{lanes.data(), numbers.data(), begins.data(),
+                                       last_rows.data(), oldest.data()};
+  CHECK(buffer.ended_episodes(after, to, 4) == 0);
+  const std::int64_t lane = 1;
+  Steps first(3, 0), second(2, 3);
+  const std::vector<float> observation(kNumbers);
+  const std::vector<const std::byte*> finals{reinterpret_cast<const std::byte*>(observation.data()),
+                                             nullptr};
+  buffer.add(first.rows(&lane), first.handles.data());
+  CHECK(buffer.ended_episodes(after, to, 4) == 0);
+  buffer.end_episodes({&lane, 1}, finals);
+  buffer.add(second.rows(&lane), second.handles.data());
+  buffer.end_episodes({&lane, 1}, finals);
+  CHECK(buffer.ended_episodes(after, to, 1) == 2);
+  CHECK(lanes[0] == 1 && numbers[0] == 1 && begins[0] == 0 && last_rows[0] == 3);
+  after[1] = 1;
+  CHECK(buffer.ended_episodes(after, to, 4) == 1);
+  CHECK(numbers[0] == 2 && begins[0] == 4 && last_rows[0] == 6 && oldest[1] == 0);
+  Steps more(6, 5);  // overwrites the first episode and a row of the second
+  buffer.add(more.rows(&lane), more.handles.data());
+  after[1] = 0;
+  CHECK(buffer.ended_episodes(after, to, 4) == 1);
+  CHECK(numbers[0] == 2 && begins[0] == 4 && last_rows[0] == 6 && oldest[1] == 5);
+  std::vector<std::int32_t> states(2);
+  buffer.lane_states(states.data());
+  CHECK(states[0] == static_cast<std::int32_t>(LaneState::kBetween));
+  CHECK(states[1] == static_cast<std::int32_t>(LaneState::kOpen));
 }
 
 }  // namespace

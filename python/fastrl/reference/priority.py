@@ -79,6 +79,16 @@ def _shuffle(random: Random, slots: list[int]) -> None:
         slots[i], slots[j] = slots[j], slots[i]
 
 
+def annealed(start: float, end: float, steps: int, batch: int, stages: int | None = None) -> float:
+    """An exponent for a batch, counted from 0; with `stages` it goes in so many equal steps."""
+    if batch >= steps:
+        return end
+    share = batch / steps
+    if stages is not None:
+        share = math.floor(share * stages) / stages
+    return start + share * (end - start)
+
+
 class _Index:
     """What both kinds share: a line of masses, on which each slot owns as many as its weight."""
 

@@ -166,6 +166,7 @@ class ReplayBuffer:
             "discounts": 0.0 if steps[last].terminated else discount,
             "terminated": steps[last].terminated,
             "truncated": steps[last].truncated,
+            "lengths": last + 1 - row,
         }
 
 

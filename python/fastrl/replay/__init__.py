@@ -1,9 +1,10 @@
 """Experience replay: what was lived through, kept and drawn from."""
 
 from fastrl.replay.batch import Batch
-from fastrl.replay.buffer import Places, ReplayBuffer
+from fastrl.replay.buffer import ReplayBuffer
 from fastrl.replay.difficulty_replay import DifficultyReplay, difficulty_weights
 from fastrl.replay.episode_scores import EpisodeScores, ScoredEpisodes
+from fastrl.replay.episodes import Places
 from fastrl.replay.fields import Field
 from fastrl.replay.group_substitution import GroupSubstitution, Substitution
 from fastrl.replay.hindsight import HER
@@ -13,7 +14,7 @@ from fastrl.replay.mixing import MixReplay
 from fastrl.replay.priority_index import Draw, PriorityIndex
 from fastrl.replay.relabelling import Chain, Counterfactuals, RewardModel
 from fastrl.replay.retrieval import Retrieved, TopKRetriever
-from fastrl.replay.samplers import Linear, Prioritized, RankPrioritized, Uniform
+from fastrl.replay.samplers import Linear, Marked, Prioritized, RankPrioritized, Uniform
 from fastrl.replay.saving import SaveReport, Stateful, load_states, save_states
 from fastrl.replay.self_imitation import SelfImitation, warm_up
 from fastrl.replay.sequences import SequenceBatch, sequence_priorities
@@ -44,6 +45,7 @@ __all__ = [
     "LevelBatch",
     "LevelSampler",
     "Linear",
+    "Marked",
     "MixReplay",
     "Places",
     "Prioritized",

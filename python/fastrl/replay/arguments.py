@@ -63,6 +63,9 @@ def check_finals(
 ) -> Any:
     """Final observations as the native side takes them."""
     name = "final_observations"
+    if not any(leaf.is_observation for leaf in leaves):
+        rule = "be None where fields have no 'observations'"
+        raise arguments.error(name, rule, type(given).__name__)
     made: dict[str, Any] = {}
     for leaf in leaves:
         if leaf.is_observation:

@@ -24,6 +24,8 @@ class Batch:
         discounts: [n], what to multiply the next value with: γ^m, 0 after termination.
         terminated: [n], whether the (last) step ended its episode by itself.
         truncated: [n], whether it was cut off there; the next value counts.
+        lengths: [n] int64, m, how many rewards were summed; only where the buffer's n_step is
+            more than 1.
         handles: [n] uint64, to give priorities to; always a NumPy array.
         probabilities: [n] float64, that one draw takes this item; without replacement, of being
             among the n, divided by n.
@@ -38,6 +40,7 @@ class Batch:
     discounts: Any
     terminated: Any
     truncated: Any
+    lengths: Any
     handles: Any
     probabilities: Any
     importance_weights: Any
@@ -87,7 +90,7 @@ def allocate(shape: tuple[int, ...], dtype: npt.DTypeLike, pinned: bool) -> npt.
     return array
 
 
-def make_set(leaves: Sequence[Leaf], n: int, output: str) -> Any:
+def make_set(leaves: Sequence[Leaf], n: int, output: str, n_step: int = 1) -> Any:
     """One set of arrays for batches of n."""
     pinned = output == "pinned"
 
@@ -108,8 +111,11 @@ def make_set(leaves: Sequence[Leaf], n: int, output: str) -> Any:
         "probabilities": allocate((n,), np.float64, pinned),
         "importance_weights": allocate((n,), np.float32, pinned),
     }
+    if n_step > 1:
+        rest["lengths"] = allocate((n,), np.int64, pinned)
     shown = nested(drawn, values)
-    shown["next_observations"] = nested(observed, next_values, below=1)
+    if observed:
+        shown["next_observations"] = nested(observed, next_values, below=1)
     by_leaf = dict(zip([leaf.path for leaf in drawn], values, strict=True))
     next_by_leaf = dict(zip([leaf.path for leaf in observed], next_values, strict=True))
     return _core.BatchSet(
@@ -120,9 +126,9 @@ def make_set(leaves: Sequence[Leaf], n: int, output: str) -> Any:
     )
 
 
-def make_ring(leaves: Sequence[Leaf], n: int, output: str) -> Any:
+def make_ring(leaves: Sequence[Leaf], n: int, output: str, n_step: int = 1) -> Any:
     """Sets for batches of n that take turns."""
-    return _core.BatchRing(lambda: make_set(leaves, n, output))
+    return _core.BatchRing(lambda: make_set(leaves, n, output, n_step))
 
 
 def as_tensors(values: dict[str, Any], from_numpy: Callable[..., Any]) -> dict[str, Any]:

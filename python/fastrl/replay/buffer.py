@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,9 @@ from fastrl._dispatch import Arguments, Array, address
 from fastrl.replay import samplers as sampling
 from fastrl.replay.arguments import (
     OWN,
-    as_numpy,
     check_finals,
     check_handles,
     check_integers,
-    check_mask,
     check_rows,
     converted,
     place,
@@ -25,6 +23,8 @@ from fastrl.replay.arguments import (
 )
 from fastrl.replay.batch import OUTPUTS, Batch, as_tensors, make_ring
 from fastrl.replay.buffer_layout import BufferLayout, check_layout, from_json
+from fastrl.replay.episodes import Places
+from fastrl.replay.eviction import chosen_handles
 from fastrl.replay.fields import leaves_of
 from fastrl.replay.samplers import Sampler
 from fastrl.replay.saving import SaveReport, Stateful, check_path, load_packed, packed_states
@@ -32,24 +32,6 @@ from fastrl.replay.sequences import Cut, SequenceBatch, SequenceReader
 
 _MAX_RINGS = 8
 _new_batch = Batch.of
-
-
-class Places(NamedTuple):
-    """Of n rows: a lane's rows are numbered from 0, as they were added.
-
-    Attributes:
-        lanes: Their lanes.
-        rows: Their numbers.
-        first_rows: The first row of the episode, among those that are still there.
-        last_rows: The last row of the episode so far.
-        complete: Whether that is its final observation.
-    """
-
-    lanes: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    first_rows: npt.NDArray[np.int64]
-    last_rows: npt.NDArray[np.int64]
-    complete: npt.NDArray[np.bool_]
 
 
 Relabel = Callable[["ReplayBuffer", Batch], Batch]
@@ -72,7 +54,8 @@ class ReplayBuffer:
         capacity: Rows in all lanes together, final observations included; each lane has
             ``capacity // num_lanes``.
         fields: Names with (shape, dtype) or `Field`. "observations" may be a dict of these, and so
-            may others. "rewards" and per-step "discounts" are known by these names.
+            may others. "rewards" and per-step "discounts" are known by these names. Without
+            "observations" each step stands alone: it can be drawn at once and has no next one.
         num_lanes: How many environments write, B.
         n_step: Rewards of so many steps are summed, up to the end of the episode and up to the
             newest step.
@@ -193,6 +176,11 @@ class ReplayBuffer:
     def num_drawable(self) -> int:
         """Transitions that can be drawn, but for their priorities."""
         return int(self._native.num_drawable)
+
+    def num_drawable_by(self, sampler: str | None = None) -> int:
+        """Transitions that this sampler can draw: their priorities are not 0."""
+        index = self._sampler_index(Arguments("num_drawable_by"), sampler)
+        return int(self._native.num_drawable_by(index))
 
     @property
     def num_added(self) -> int:
@@ -377,7 +365,7 @@ class ReplayBuffer:
             del values[name]
         return _new_batch(values if output == "numpy" else _tensors(values))
 
-    def places(self, handles: Array) -> "Places":
+    def places(self, handles: Array) -> Places:
         """Where rows lie that are still there, and which rows their episodes have.
 
         Args:
@@ -464,30 +452,33 @@ class ReplayBuffer:
             found = np.empty(count, np.uint64)
         return found
 
-    def evict(self, which: Array | Callable[[Batch], Array], *, chunk: int = 4096) -> int:
+    def are_drawable(self, handles: Array) -> npt.NDArray[np.bool_]:
+        """Which of these can be drawn, [n]: neither overwritten nor evicted, and not the newest."""
+        chosen = check_handles(Arguments("are_drawable"), handles)
+        found = np.empty(len(chosen), np.bool_)
+        self._native.are_drawable(address(chosen), len(chosen), address(found))
+        return found
+
+    def evict(
+        self,
+        which: Array | Callable[[Any], Array],
+        *,
+        names: Sequence[str] | None = None,
+        chunk: int = 4096,
+    ) -> int:
         """Never draw some transitions again; their rows stay until they are overwritten.
 
         Args:
             which: A mask over `handles()`, handles (uint64), or a function that is given batches of
                 all transitions in turn and returns masks, [n] bool.
+            names: The function is given a dict of these stored fields of the steps instead, [n, …]
+                each, and no other is read.
             chunk: How many transitions the function is given at once.
 
         Returns:
             How many could have been drawn before.
         """
-        arguments = Arguments("evict")
-        if callable(which):
-            handles = self.handles()
-            parts = [handles[:0]]
-            for start in range(0, len(handles), chunk):
-                part = handles[start : start + chunk]
-                parts.append(part[check_mask(arguments, which(self.gather(part)), len(part))])
-            chosen = np.concatenate(parts)
-        elif as_numpy(which).dtype == np.bool_:
-            handles = self.handles()
-            chosen = handles[check_mask(arguments, which, len(handles))]
-        else:
-            chosen = check_handles(arguments, which)
+        chosen = chosen_handles(self, which, names, chunk)
         return int(self._native.evict(address(chosen), len(chosen)))
 
     def save(
@@ -567,7 +558,7 @@ class ReplayBuffer:
             arguments.choice("output", output, OUTPUTS)
             if len(self._rings) == _MAX_RINGS:
                 del self._rings[next(iter(self._rings))]
-            ring = self._rings[n, output] = make_ring(self._leaves, n, output)
+            ring = self._rings[n, output] = make_ring(self._leaves, n, output, self.n_step)
         return ring
 
     def _sampler_index(self, arguments: Arguments, name: str | None) -> int:

@@ -9,11 +9,11 @@ from fastrl import _core
 from fastrl._dispatch import Arguments
 from fastrl.replay import samplers as sampling
 from fastrl.replay.arguments import check_autoreset_mode, put
-from fastrl.replay.fields import Field, Leaf, check_fields
-from fastrl.replay.samplers import Linear, Prioritized, RankPrioritized, Sampler, Uniform
+from fastrl.replay.fields import Field, Leaf, check_fields, rows_needed
+from fastrl.replay.samplers import Linear, Marked, Prioritized, RankPrioritized, Sampler, Uniform
 
 _MAX_ROWS = 2**32 - 1
-_SAMPLERS = {kind.__name__: kind for kind in (Uniform, Prioritized, RankPrioritized)}
+_SAMPLERS = {kind.__name__: kind for kind in (Uniform, Prioritized, RankPrioritized, Marked)}
 
 
 class BufferLayout(NamedTuple):
@@ -71,7 +71,7 @@ def check_layout(
     num_lanes = arguments.integer("num_lanes", num_lanes, low=1)
     n_step = arguments.integer("n_step", n_step, low=1)
     rows_per_lane = capacity // num_lanes
-    needed = max(leaf.stack for leaf in leaves) + n_step + 1
+    needed = rows_needed(arguments, leaves, n_step)
     if rows_per_lane < needed:
         raise arguments.error(
             "capacity",
@@ -130,7 +130,5 @@ def _from_json(
 
 def _sampler(saved: dict[str, Any]) -> Sampler:
     kind = _SAMPLERS[saved.pop("kind")]
-    exponent = saved.get("importance_exponent")
-    if isinstance(exponent, dict):
-        saved["importance_exponent"] = Linear(**exponent)
-    return kind(**saved)
+    lines = {name: Linear(**one) for name, one in saved.items() if isinstance(one, dict)}
+    return kind(**saved | lines)

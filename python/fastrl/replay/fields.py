@@ -22,6 +22,7 @@ _TAKEN = (
     "handles",
     "probabilities",
     "importance_weights",
+    "lengths",
     "keys",
 )
 
@@ -95,8 +96,8 @@ def check_fields(arguments: Arguments, fields: object) -> list[Leaf]:
     """All fields, those of nested dicts one by one."""
     if not isinstance(fields, Mapping):
         raise arguments.error("fields", "be a dict", type(fields).__name__, kind=TypeError)
-    if "observations" not in fields:
-        raise arguments.error("fields", "have 'observations'", list(fields))
+    if not fields:
+        raise arguments.error("fields", "not be empty", "{}")
     for name in fields:
         if name in _TAKEN or (isinstance(name, str) and name.startswith("_")):
             raise arguments.error("fields", "not use a name that is taken", repr(name))
@@ -176,6 +177,15 @@ def _leaf(
     if path[0] == "discounts" and shape:
         raise arguments.error(label, "have shape ()", shape)
     return Leaf(path, siblings, tuple(int(size) for size in shape), dtype, stack, padding)
+
+
+def rows_needed(arguments: Arguments, leaves: Sequence[Leaf], n_step: int) -> int:
+    """How many rows a lane must hold for a transition to be whole."""
+    if any(leaf.is_observation for leaf in leaves):
+        return max(leaf.stack for leaf in leaves) + n_step + 1
+    if n_step != 1:
+        raise arguments.error("n_step", "be 1 where fields have no 'observations'", n_step)
+    return 1
 
 
 def nested(leaves: Sequence[Leaf], values: Sequence[Any], *, below: int = 0) -> Any:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from fastrl._dispatch import Arguments
 from fastrl.replay.arguments import as_numpy
 from fastrl.replay.batch import Batch
-from fastrl.replay.buffer import Places, ReplayBuffer
+from fastrl.replay.buffer import ReplayBuffer
+from fastrl.replay.episodes import Places
 from fastrl.replay.samplers import Uniform
 from fastrl.replay.single_steps import (
     OverwrittenError,
@@ -142,17 +143,10 @@ class HER:
         chosen = np.flatnonzero(random.random(len(batch)) * (self.k + 1) < self.k)
         choices = random.random(len(batch))[chosen]
         held, places = find_places(buffer, batch.handles[chosen])
-        known = _known_ends(buffer, batch, chosen[held], places)
-        chosen, choices = chosen[held][known], choices[held][known]
-        places = Places._make(values[known] for values in places)
+        chosen, choices = chosen[held], choices[held]
         if len(chosen) == 0:
             return batch
-        steps = SingleSteps.of(
-            buffer,
-            places,
-            as_numpy(batch.terminated)[chosen],
-            as_numpy(batch.truncated)[chosen],
-        )
+        steps = SingleSteps.of(buffer, places, batch, chosen)
         goals = self._goals(buffer, batch, chosen, places, choices)
         if buffer.n_step == 1:
             achieved = as_numpy(batch.next_observations["achieved_goal"])[chosen]
@@ -231,12 +225,3 @@ def goal_rows(
         (choices * count).astype(np.int64), count - 1
     )
     return chosen
-
-
-def _known_ends(
-    buffer: ReplayBuffer, batch: Batch, chosen: npt.NDArray[np.int64], places: Places
-) -> npt.NDArray[np.bool_]:
-    """Not those of which the end has been written only since they were drawn."""
-    ended = (as_numpy(batch.terminated) | as_numpy(batch.truncated))[chosen]
-    at_end = places.complete & (places.rows + buffer.n_step >= places.last_rows)
-    return np.asarray(ended | ~at_end)

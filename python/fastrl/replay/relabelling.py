@@ -111,9 +111,8 @@ class RewardModel:
         held, places = find_places(buffer, batch.handles)
         if not held.all():
             raise OverwrittenError
-        steps = SingleSteps.of(
-            buffer, places, as_numpy(batch.terminated), as_numpy(batch.truncated)
-        )
+        chosen = np.arange(len(batch))
+        steps = SingleSteps.of(buffer, places, batch, chosen)
         fields = {
             name: gather_field(buffer, steps.lanes, steps.rows, name)
             for name in dict.fromkeys(name.partition("/")[0] for name in buffer.field_names)
@@ -123,7 +122,6 @@ class RewardModel:
         )
         fields |= {"terminated": steps.terminated, "truncated": steps.truncated}
         rewards, terminated = self._results(fields, batch, steps.terminated)
-        chosen = np.arange(len(batch))
         of = steps.summed(rewards, terminated)
         return Batch.of(batch.__dict__ | with_summed(batch, chosen, places, steps, of))
 

@@ -10,7 +10,7 @@ SCHEMES = ("independent", "stratified", "systematic", "without_replacement")
 _NEW = ("max", "max_in_buffer")
 _VALUE = 2
 _NORMALIZATIONS = (None, "batch", "buffer")
-_UNIFORM, _PROPORTIONAL, _RANK = 0, 1, 2
+_UNIFORM, _PROPORTIONAL, _RANK, _MARKED = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,10 @@ class Prioritized:
     (N · P(i))^−importance_exponent (Schaul et al., "Prioritized Experience Replay", 2016).
 
     Attributes:
-        priority_exponent: 0 is uniform among priorities that are not 0.
-        importance_exponent: A number, or Linear to anneal it.
+        priority_exponent: 0 is uniform among priorities that are not 0. Or Linear to anneal it, in
+            64 equal steps, each of which weighs the whole buffer anew from the priorities as
+            float32, which take 4 bytes more a row.
+        importance_exponent: A number, or Linear to anneal it, a little with each batch.
         scheme: As of `Uniform`.
         new_priority: Of transitions that nobody has valued: "max", the largest that was ever given
             (1 before the first), "max_in_buffer", the largest there is now, or a number.
@@ -52,7 +54,7 @@ class Prioritized:
         epsilon: Is added to every priority that is given. With 0, a priority of 0 means: never.
     """
 
-    priority_exponent: float = 0.6
+    priority_exponent: float | Linear = 0.6
     importance_exponent: float | Linear = 0.4
     scheme: str = "independent"
     new_priority: str | float = "max"
@@ -68,11 +70,12 @@ class RankPrioritized:
     within a 16th of a factor of two tie and share their ranks' mean.
 
     Attributes:
-        priority_exponent: 0 is uniform among priorities that are not 0.
+        priority_exponent: 0 is uniform among priorities that are not 0. Or Linear to anneal it, in
+            64 equal steps.
         importance_exponent: As of `Prioritized`, and so are all others.
     """
 
-    priority_exponent: float = 0.7
+    priority_exponent: float | Linear = 0.7
     importance_exponent: float | Linear = 0.5
     scheme: str = "independent"
     new_priority: str | float = "max"
@@ -80,7 +83,22 @@ class RankPrioritized:
     epsilon: float = 0.0
 
 
-Sampler = Uniform | Prioritized | RankPrioritized
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """The transitions that were marked, all equally likely; new ones are not.
+
+    ``update_priorities(handles, marks, sampler=name)`` marks where `marks` is not 0 and takes marks
+    away where it is 0. Marks go with what is overwritten or evicted. Priorities given to `add` are
+    not meant for it.
+
+    Attributes:
+        scheme: As of `Uniform`.
+    """
+
+    scheme: str = "independent"
+
+
+Sampler = Uniform | Prioritized | RankPrioritized | Marked
 
 
 def check_samplers(arguments: Arguments, sampler: object) -> dict[str, Sampler]:
@@ -94,7 +112,7 @@ def check_samplers(arguments: Arguments, sampler: object) -> dict[str, Sampler]:
         if not isinstance(name, str) or not 0 < len(name.encode()) < 32:
             raise arguments.error("sampler", "have names of 1 to 31 bytes", repr(name))
         if not isinstance(one, Sampler):
-            rule = "be a Uniform, Prioritized, RankPrioritized or a dict of these"
+            rule = "be a Uniform, Prioritized, RankPrioritized, Marked or a dict of these"
             raise arguments.error("sampler", rule, type(one).__name__, kind=TypeError)
     return named
 
@@ -104,9 +122,11 @@ def native(arguments: Arguments, name: str, sampler: Sampler) -> dict[str, Any]:
     scheme = arguments.choice("scheme", sampler.scheme, SCHEMES)
     made = {
         "name": name,
-        "kind": _UNIFORM,
+        "kind": _MARKED if isinstance(sampler, Marked) else _UNIFORM,
         "scheme": SCHEMES.index(scheme),
-        "priority_exponent": 0.0,
+        "priority_start": 0.0,
+        "priority_end": 0.0,
+        "priority_steps": 0,
         "epsilon": 0.0,
         "new_priority": 0,
         "normalization": 0,
@@ -115,11 +135,10 @@ def native(arguments: Arguments, name: str, sampler: Sampler) -> dict[str, Any]:
         "importance_end": 0.0,
         "importance_steps": 0,
     }
+    if isinstance(sampler, Marked):
+        return made | {"new_priority": _VALUE, "new_value": 0.0}
     if isinstance(sampler, Uniform):
         return made
-    exponent = sampler.importance_exponent
-    if not isinstance(exponent, Linear):
-        exponent = Linear(exponent, exponent, 0)
     new = sampler.new_priority
     if isinstance(new, str):
         rule = _NEW.index(arguments.choice("new_priority", new, _NEW))
@@ -132,16 +151,22 @@ def native(arguments: Arguments, name: str, sampler: Sampler) -> dict[str, Any]:
         raise arguments.error("normalize", rule_text, repr(sampler.normalize))
     return made | {
         "kind": _PROPORTIONAL if isinstance(sampler, Prioritized) else _RANK,
-        "priority_exponent": arguments.number(
-            "priority_exponent", sampler.priority_exponent, low=0
-        ),
         "epsilon": arguments.number("epsilon", sampler.epsilon, low=0),
         "new_priority": rule,
         "new_value": value,
         "normalization": _NORMALIZATIONS.index(sampler.normalize),
-        "importance_start": arguments.number("importance_exponent", exponent.start, low=0),
-        "importance_end": arguments.number("importance_exponent", exponent.end, low=0),
-        "importance_steps": arguments.integer("importance_exponent.steps", exponent.steps, low=0),
+        **_exponent(arguments, "priority", sampler.priority_exponent),
+        **_exponent(arguments, "importance", sampler.importance_exponent),
+    }
+
+
+def _exponent(arguments: Arguments, kind: str, given: float | Linear) -> dict[str, Any]:
+    name = f"{kind}_exponent"
+    line = given if isinstance(given, Linear) else Linear(given, given, 0)
+    return {
+        f"{kind}_start": arguments.number(name, line.start, low=0),
+        f"{kind}_end": arguments.number(name, line.end, low=0),
+        f"{kind}_steps": arguments.integer(f"{name}.steps", line.steps, low=0),
     }
 
 
@@ -150,13 +175,19 @@ def from_native(options: Mapping[str, Any]) -> Sampler:
     scheme = SCHEMES[options["scheme"]]
     if options["kind"] == _UNIFORM:
         return Uniform(scheme)
-    start, end = options["importance_start"], options["importance_end"]
-    steps = options["importance_steps"]
+    if options["kind"] == _MARKED:
+        return Marked(scheme)
+
+    def exponent(kind: str) -> float | Linear:
+        start, end = float(options[f"{kind}_start"]), float(options[f"{kind}_end"])
+        steps = int(options[f"{kind}_steps"])
+        return Linear(start, end, steps) if steps else end
+
     rule = options["new_priority"]
     made = Prioritized if options["kind"] == _PROPORTIONAL else RankPrioritized
     return made(
-        options["priority_exponent"],
-        Linear(start, end, steps) if steps else end,
+        exponent("priority"),
+        exponent("importance"),
         scheme,
         options["new_value"] if rule == _VALUE else _NEW[rule],
         _NORMALIZATIONS[options["normalization"]],

@@ -109,6 +109,8 @@ class SequenceReader:
 
     def check(self, arguments: Arguments, cut: Cut) -> Cut:
         """The cut in Python's own types, or the error that says what is wrong with it."""
+        if not any(leaf.is_observation for leaf in self._leaves):
+            raise arguments.error("fields", "have 'observations'", "none")
         for leaf in self._leaves:
             if leaf.path[0] in _NAMES:
                 rule = f"not have a name that sequences use, {', '.join(_NAMES)}"

@@ -12,7 +12,8 @@ from fastrl.replay.arguments import as_numpy
 from fastrl.replay.batch import Batch
 
 if TYPE_CHECKING:
-    from fastrl.replay.buffer import Places, ReplayBuffer
+    from fastrl.replay.buffer import ReplayBuffer
+    from fastrl.replay.episodes import Places
 
 Numbers = npt.NDArray[Any]
 
@@ -80,10 +81,15 @@ class SingleSteps:
 
     @classmethod
     def of(
-        cls, buffer: "ReplayBuffer", places: "Places", terminated: Numbers, truncated: Numbers
+        cls, buffer: "ReplayBuffer", places: "Places", batch: Batch, chosen: Numbers
     ) -> "SingleSteps":
-        """The steps of transitions at these places, which ended so, [c] each."""
-        counts = np.minimum(places.last_rows - places.rows, buffer.n_step)
+        """The steps of those of a batch that are `chosen`, [c], and lie at these places."""
+        # As many as were summed when they were drawn: their episodes may have gone on since.
+        counts = (
+            as_numpy(batch.lengths)[chosen] if buffer.n_step > 1 else np.ones(len(chosen), np.int64)
+        )
+        terminated = as_numpy(batch.terminated)[chosen]
+        truncated = as_numpy(batch.truncated)[chosen]
         steps = np.arange(buffer.n_step)
         inside = steps < counts[:, None]
         is_last = steps == counts[:, None] - 1
@@ -172,7 +178,7 @@ def with_summed(
         "truncated": put(batch.truncated, chosen, ended & ~of.terminated & ~cut),
     }
     if buffer.n_step > 1:
-        # Not only those that are shorter now: others may be longer than when they were drawn.
+        changed["lengths"] = put(batch.lengths, chosen, of.lengths)
         rows = places.rows + of.lengths
         next_ones = gather_field(buffer, places.lanes, rows, "observations")
         changed["next_observations"] = put(batch.next_observations, chosen, next_ones)
