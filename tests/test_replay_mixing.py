@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from fastrl.reference import hindsight as spec
-from fastrl.replay import MixReplay, Prioritized, ReplayBuffer
+from fastrl.replay import Marked, MixReplay, Prioritized, ReplayBuffer, Uniform
 from tolerance import assert_close
 
 FIELDS = {"observations": ((2,), "float32"), "rewards": ((), "float32")}
@@ -177,3 +177,49 @@ def test_wrong_priorities_change_nothing():
         mix.update_priorities(np.zeros(4), np.ones(4), batch.sources)
     for buffer, old in zip(buffers, before, strict=True):
         np.testing.assert_array_equal(buffer.priorities(buffer.handles()), old)
+
+
+def test_empty_sources_may_be_left_out():
+    empty = ReplayBuffer(100, FIELDS, sampler={"all": Uniform(), "some": Marked()})
+    sources = {"a": filled(0), "b": filled(1), "late": empty}
+    mix = MixReplay(sources, {"a": 1, "b": 2, "late": 3}, skip_empty=True)
+    assert np.bincount(mix.sample(10).sources).tolist() == [3, 7]
+    assert mix.carried == pytest.approx([1 / 3, -1 / 3, 0])
+    assert np.bincount(mix.sample(2).sources).tolist() == [1, 1]
+    no = np.zeros(1, bool)
+    for _ in range(3):
+        handles = empty.add(
+            observations=np.full((1, 2), 2), rewards=np.full(1, 2), terminated=no, truncated=no
+        )
+    # What a source has is what its sampler can draw.
+    some = {"late": "some"}
+    assert np.bincount(mix.sample(12, sampler=some).sources, minlength=3).tolist() == [4, 8, 0]
+    assert np.bincount(mix.sample(12).sources).tolist() == [2, 4, 6]
+    assert empty.update_priorities(empty.handles()[:1], np.ones(1), sampler="some") == 1
+    batch = mix.sample(12, sampler=some)
+    assert set(batch.handles[batch.sources == 2]) == set(empty.handles()[:1])
+    mix.sample(1)
+    other = MixReplay(sources, {"a": 1, "b": 2, "late": 3}, skip_empty=True)
+    other.carried = mix.carried
+    assert other.sample(7).sources.tolist() == mix.sample(7).sources.tolist()
+    assert handles.shape == (1,)
+
+
+def test_a_sampler_with_nothing_to_draw_is_found_before_anything_is_drawn():
+    marked = filled(1, sampler={"some": Marked()})
+    first = filled(0)
+    mix = MixReplay({"a": first, "b": marked})
+    with pytest.raises(
+        ValueError, match=r"sample: `sources\['b'\]` must have transitions that can"
+    ):
+        mix.sample(4)
+    assert first.num_sampled == 0
+    only = MixReplay({"b": marked}, skip_empty=True)
+    with pytest.raises(
+        ValueError, match="sample: `sources` must have transitions that can be draw"
+    ):
+        only.sample(4)
+    with pytest.raises(TypeError, match="MixReplay: `skip_empty` must be True or False, got 3"):
+        MixReplay({"a": first}, skip_empty=3)
+    with pytest.raises(ValueError, match="num_drawable_by: `sampler` must be one of 'some', got"):
+        marked.num_drawable_by("other")

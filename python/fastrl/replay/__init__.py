@@ -12,6 +12,7 @@ from fastrl.replay.level_weights import level_weights, mixed_weights, task_weigh
 from fastrl.replay.levels import LevelBatch, LevelSampler
 from fastrl.replay.mixing import MixReplay
 from fastrl.replay.priority_index import Draw, PriorityIndex
+from fastrl.replay.quotas import QuotaReplay
 from fastrl.replay.relabelling import Chain, Counterfactuals, RewardModel
 from fastrl.replay.retrieval import Retrieved, TopKRetriever
 from fastrl.replay.samplers import Linear, Marked, Prioritized, RankPrioritized, Uniform
@@ -50,6 +51,7 @@ __all__ = [
     "Places",
     "Prioritized",
     "PriorityIndex",
+    "QuotaReplay",
     "RankPrioritized",
     "ReplayBuffer",
     "Retrieved",

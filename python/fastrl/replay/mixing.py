@@ -64,6 +64,8 @@ class MixReplay:
         joint_exponent: None: importance weights are those that each source gave. A number: they are
             (N · n_s / n · P_s)^−joint_exponent with N the drawable transitions of all sources,
             divided by the largest of the batch: as if all were one buffer.
+        skip_empty: A source that has nothing to draw is left out of the batch, and the others have
+            its items in proportion to their shares; else it is an error.
 
     Example:
         >>> import numpy as np
@@ -87,6 +89,7 @@ class MixReplay:
         shares: Mapping[str, float] | None = None,
         *,
         joint_exponent: float | None = None,
+        skip_empty: bool = False,
     ) -> None:
         arguments = Arguments("MixReplay")
         if not isinstance(sources, Mapping) or not sources:
@@ -114,7 +117,10 @@ class MixReplay:
         ]
         if not any(numbers):
             raise arguments.error("shares", "not all be 0", numbers)
+        self._numbers = numbers
         self._shares = Shares(numbers)
+        self._present = list(range(len(numbers)))  # those that the shares are of
+        self._skip_empty = arguments.flag("skip_empty", skip_empty)
         self._proportions = [number / sum(numbers) for number in numbers]
         self._joint_exponent = (
             None
@@ -143,7 +149,10 @@ class MixReplay:
 
         Assign what was read earlier to go on from there, after sources were restored.
         """
-        return [one / self._shares.whole for one in self._shares.carried]
+        carried = [0.0] * len(self._sources)
+        for i, one in zip(self._present, self._shares.carried, strict=True):
+            carried[i] = one / self._shares.whole
+        return carried
 
     @carried.setter
     def carried(self, values: Sequence[float]) -> None:
@@ -151,7 +160,9 @@ class MixReplay:
         given = [arguments.number("values", value) for value in values]
         if len(given) != len(self._sources):
             raise arguments.error("values", f"be {len(self._sources)} numbers", len(given))
-        whole = [round(Fraction(value) * self._shares.whole) for value in given]
+        if self._skip_empty:
+            self._share_among(arguments, [None] * len(given))
+        whole = [round(Fraction(given[i]) * self._shares.whole) for i in self._present]
         whole[-1] -= sum(whole)
         self._shares.carried = whole
 
@@ -188,24 +199,44 @@ class MixReplay:
             if isinstance(given, Mapping) and not set(given) <= set(self._sources):
                 rule = f"be a dict of some of {self.names}"
                 raise arguments.error(argument, rule, list(given))
+        names = self.names
+        own = [sampler.get(name) if isinstance(sampler, Mapping) else sampler for name in names]
+        if self._skip_empty:
+            self._share_among(arguments, own)
         counts, carried = self._shares.next(n)
-        for (name, buffer), count in zip(self._sources.items(), counts, strict=True):
-            if count and buffer.num_drawable == 0:
+        for i, count in zip(self._present, counts, strict=True):
+            if count and self._sources[names[i]].num_drawable_by(own[i]) == 0:
                 rule = "have transitions that can be drawn"
-                raise arguments.error(f"sources[{name!r}]", rule, "none")
+                raise arguments.error(f"sources[{names[i]!r}]", rule, "none")
         drawn: list[tuple[int, int, Batch]] = []
-        for i, (name, buffer) in enumerate(self._sources.items()):
-            if counts[i]:
-                batch = buffer.sample(
-                    counts[i],
-                    sampler=sampler.get(name) if isinstance(sampler, Mapping) else sampler,
+        for i, count in zip(self._present, counts, strict=True):
+            name = names[i]
+            if count:
+                batch = self._sources[name].sample(
+                    count,
+                    sampler=own[i],
                     importance_exponent=importance_exponent,
                     relabel=relabel.get(name) if isinstance(relabel, Mapping) else relabel,
                     output="numpy" if output == "numpy" else "torch",
                 )
-                drawn.append((i, counts[i], batch))
+                drawn.append((i, count, batch))
         self._shares.carried = carried
         return self._joined(drawn, n, output)
+
+    def _share_among(self, arguments: Arguments, samplers: Sequence[str | None]) -> None:
+        """Shares of those that have something; with others than before, nothing is carried."""
+        sources = list(self._sources.values())
+        present = [
+            i
+            for i, number in enumerate(self._numbers)
+            if number and sources[i].num_drawable_by(samplers[i]) > 0
+        ]
+        if not present:
+            rule = "have transitions that can be drawn, at least one"
+            raise arguments.error("sources", rule, "none")
+        if present != self._present:
+            self._shares = Shares([self._numbers[i] for i in present])
+            self._present = present
 
     def _joined(self, drawn: list[tuple[int, int, Batch]], n: int, output: str) -> Batch:
         batches = [batch for _, _, batch in drawn]

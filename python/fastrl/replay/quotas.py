@@ -1,0 +1,394 @@
+"""Rows for each of several tasks: what one overwrites is its own."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrl._dispatch import Arguments, Array, address
+from fastrl.replay.arguments import as_numpy, check_finals, check_integers, check_rows
+from fastrl.replay.batch import Batch
+from fastrl.replay.buffer import Relabel, ReplayBuffer
+from fastrl.replay.mixing import MixReplay
+
+_NONE = -1
+_BETWEEN, _ENDED = 0, 2
+
+
+class QuotaReplay:
+    """Keeps the newest rows of every key, such as a task's number, however many others have.
+
+    Each key has a `ReplayBuffer` of its own with as many rows as its quota. Where a key is over
+    its quota the oldest of its rows goes, in O(1), and no other key loses anything. Batches have
+    exact shares of the keys, as `MixReplay` draws them; keys that have nothing yet are left out.
+
+    A lane is one environment, whichever key its episodes have; a key lasts for an episode. (Pan et
+    al., "Online Continual Offline RL", have such a buffer for each task.)
+
+    Args:
+        quotas: Rows by key, final observations included; each of `num_lanes` lanes has
+            ``quota // num_lanes``.
+        fields: As of `ReplayBuffer`, for all.
+        shares: Of the keys in a batch, in proportion to numbers that are at least 0; else equal
+            ones.
+        joint_exponent: As of `MixReplay`.
+        storage: As of `ReplayBuffer`; names of files and shared memory get ".KEY" behind them.
+        seed: Of the random numbers; the i-th key's buffer has ``seed + i``.
+        **options: All others of `ReplayBuffer`.
+
+    Example:
+        >>> import numpy as np
+        >>> from fastrl.replay import QuotaReplay
+        >>> replay = QuotaReplay({7: 10, 8: 50}, {"observations": ((2,), "float32")})
+        >>> no = np.zeros(1, bool)
+        >>> for step in range(100):  # the task of every 20th episode is 8
+        ...     handles = replay.add(
+        ...         keys=np.array([8 if step % 20 == 0 else 7]), observations=np.zeros((1, 2)),
+        ...         terminated=~no, truncated=no, final_observations=np.zeros((1, 2)),
+        ...     )
+        >>> replay.sizes, np.bincount(replay.sample(32).sources).tolist()
+        ({7: 10, 8: 10}, [16, 16])
+    """
+
+    def __init__(
+        self,
+        quotas: Mapping[int, int],
+        fields: Mapping[str, Any],
+        *,
+        shares: Mapping[int, float] | None = None,
+        joint_exponent: float | None = None,
+        storage: str | os.PathLike[str] = "memory",
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        arguments = Arguments("QuotaReplay")
+        if not isinstance(quotas, Mapping) or not quotas:
+            actual = "{}" if isinstance(quotas, Mapping) else type(quotas).__name__
+            raise arguments.error("quotas", "be a dict of rows by key, at least one", actual)
+        for key, quota in quotas.items():
+            _check_key(arguments, key)
+            arguments.integer(f"quotas[{key}]", quota, low=1)
+        seed = arguments.integer("seed", seed, low=0, high=2**64 - 1)
+        where = os.fspath(storage)
+        self._take(
+            {
+                int(key): ReplayBuffer(
+                    quota,
+                    fields,
+                    storage=where if where == "memory" else f"{where}.{key}",
+                    seed=(seed + i) % 2**64,
+                    **options,
+                )
+                for i, (key, quota) in enumerate(quotas.items())
+            },
+            shares,
+            joint_exponent,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        buffers: Mapping[int, ReplayBuffer],
+        *,
+        shares: Mapping[int, float] | None = None,
+        joint_exponent: float | None = None,
+    ) -> "QuotaReplay":
+        """Of buffers that were opened or loaded, with the same fields and lanes."""
+        arguments = Arguments("of")
+        if not isinstance(buffers, Mapping) or not buffers:
+            actual = "{}" if isinstance(buffers, Mapping) else type(buffers).__name__
+            raise arguments.error("buffers", "be a dict of buffers by key, at least one", actual)
+        for key in buffers:
+            _check_key(arguments, key)
+        lanes = {buffer.num_lanes for buffer in buffers.values()}
+        if len(lanes) > 1:
+            raise arguments.error("buffers", "have the same num_lanes", sorted(lanes))
+        made = cls.__new__(cls)
+        made._take({int(key): one for key, one in buffers.items()}, shares, joint_exponent)
+        return made
+
+    def _take(
+        self,
+        buffers: dict[int, ReplayBuffer],
+        shares: Mapping[int, float] | None,
+        joint_exponent: float | None,
+    ) -> None:
+        self._buffers = buffers
+        given = None if shares is None else {str(key): share for key, share in shares.items()}
+        self._mix = MixReplay(
+            {str(key): buffer for key, buffer in buffers.items()},
+            given,
+            joint_exponent=joint_exponent,
+            skip_empty=True,
+        )
+        first = self._first = next(iter(buffers.values()))
+        self._has_ends = any(leaf.is_observation for leaf in first._leaves)
+        self._order = np.argsort(list(buffers), kind="stable")
+        self._sorted_keys = np.array(list(buffers), np.int64)[self._order]
+        # Of each lane: which key's episode is open, and whether its final observation comes next.
+        self._open = np.full(first.num_lanes, _NONE, np.int64)
+        self._ended = np.zeros(first.num_lanes, np.bool_)
+        states = np.empty(first.num_lanes, np.int32)
+        for index, buffer in enumerate(buffers.values()):
+            buffer._native.lane_states(address(states))
+            self._open[states != _BETWEEN] = index
+            self._ended |= states == _ENDED
+
+    @property
+    def keys(self) -> list[int]:
+        """As the numbers of a batch's "sources" mean them."""
+        return list(self._buffers)
+
+    @property
+    def buffers(self) -> dict[int, ReplayBuffer]:
+        """By key; each can be saved, evicted from and sampled as any other."""
+        return dict(self._buffers)
+
+    @property
+    def mix(self) -> MixReplay:
+        """What draws the batches."""
+        return self._mix
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """Rows that are there, by key."""
+        return {key: len(buffer) for key, buffer in self._buffers.items()}
+
+    @property
+    def num_drawable(self) -> int:
+        """Transitions of all keys that can be drawn."""
+        return self._mix.num_drawable
+
+    def __len__(self) -> int:
+        """Rows of all keys."""
+        return sum(self.sizes.values())
+
+    def __repr__(self) -> str:
+        parts = (f"{key}: {len(one)} of {one.capacity}" for key, one in self._buffers.items())
+        return f"QuotaReplay({', '.join(parts)})"
+
+    def add(
+        self,
+        *,
+        keys: Array,
+        terminated: Array,
+        truncated: Array,
+        final_observations: Any = None,
+        discounts: Array | None = None,
+        priorities: Array | None = None,
+        lanes: Array | None = None,
+        **fields: Any,
+    ) -> npt.NDArray[np.uint64]:
+        """Store a step of each environment, or several in a row.
+
+        Args:
+            keys: Whose they are, [B] or [T, B] integers; the same throughout an episode. A row that
+                only is an episode's final observation, in the next-step mode, goes where the
+                episode went.
+            terminated: This and all others as of `ReplayBuffer.add`.
+            truncated: As of `ReplayBuffer.add`.
+            final_observations: As of `ReplayBuffer.add`.
+            discounts: As of `ReplayBuffer.add`.
+            priorities: As of `ReplayBuffer.add`.
+            lanes: As of `ReplayBuffer.add`.
+            **fields: As of `ReplayBuffer.add`.
+
+        Returns:
+            The steps' handles, [B] or [T, B], each of the buffer of its key.
+        """
+        arguments = Arguments("add")
+        if discounts is not None:
+            fields["discounts"] = discounts
+        first = self._first
+        fields, ended, cut, finals, values, chosen = check_rows(
+            first._leaves,
+            first.num_lanes,
+            first._options["next_step_autoreset"],
+            fields,
+            terminated,
+            truncated,
+            final_observations,
+            priorities,
+            lanes,
+        )
+        columns = _check_columns(arguments, chosen, first.num_lanes)
+        _check_priorities(arguments, values)
+        steps = (1, *ended.shape) if ended.ndim == 1 else ended.shape
+        indices = self._indices(arguments, keys, ended.shape).reshape(steps)
+        ends = (ended | cut).reshape(steps)
+        if self._has_ends and finals is None and not first._options["next_step_autoreset"]:
+            _check_ends(arguments, ends, columns)
+        after = self._walk(arguments, indices, ends, ended.reshape(steps), columns)
+        rows = {"fields": fields, "terminated": ended, "truncated": cut}
+        rows |= {"final_observations": finals, "priorities": values}
+        rows = _reshaped(rows, ended.ndim, steps)
+        handles = np.empty(steps, np.uint64)
+        buffers = list(self._buffers.values())
+        for begin, end in _runs(indices):
+            for index in np.unique(indices[begin]):
+                mine = indices[begin] == index
+                part = _taken(rows, begin, end, mine)
+                named = part.pop("fields")
+                handles[begin:end, mine] = buffers[index].add(**named, **part, lanes=columns[mine])
+        self._open[columns], self._ended[columns] = after
+        return handles.reshape(ended.shape)
+
+    def end_episode(self, lanes: Array, final_observations: Any) -> None:
+        """Cut episodes from outside, each of its own key; as of `ReplayBuffer`."""
+        arguments = Arguments("end_episode")
+        chosen = check_integers(arguments, "lanes", lanes)
+        finals = check_finals(arguments, self._first._leaves, final_observations, (len(chosen),))
+        columns = _check_columns(arguments, chosen, self._first.num_lanes)
+        for lane in columns:
+            if self._open[lane] == _NONE:
+                actual = f"lane {lane}, which has none"
+                raise arguments.error("lanes", "be lanes with an open episode", actual)
+        for index, buffer in enumerate(self._buffers.values()):
+            mine = self._open[columns] == index
+            if mine.any():
+                buffer.end_episode(columns[mine], _taken(finals, None, None, mine))
+        self._open[columns], self._ended[columns] = _NONE, False
+
+    def sample(
+        self,
+        n: int,
+        *,
+        sampler: str | None = None,
+        importance_exponent: float | None = None,
+        relabel: Relabel | None = None,
+        output: str = "numpy",
+    ) -> Batch:
+        """Draw n transitions, each key's share of them; as of `MixReplay`."""
+        return self._mix.sample(
+            n,
+            sampler=sampler,
+            importance_exponent=importance_exponent,
+            relabel=relabel,
+            output=output,
+        )
+
+    def update_priorities(
+        self, handles: Array, priorities: Array, sources: Array, *, sampler: str | None = None
+    ) -> int:
+        """Give transitions new priorities; `sources` as the batch has them."""
+        return self._mix.update_priorities(handles, priorities, sources, sampler=sampler)
+
+    def evict(
+        self, which: Callable[[Any], Array], *, names: Sequence[str] | None = None
+    ) -> dict[int, int]:
+        """Never draw some transitions again; how many of each key, as of `ReplayBuffer.evict`."""
+        given: Any = which
+        if not callable(given):
+            rule = "be a function; masks and handles are for one key's buffer"
+            actual = type(given).__name__
+            raise Arguments("evict").error("which", rule, actual, kind=TypeError)
+        return {key: buffer.evict(which, names=names) for key, buffer in self._buffers.items()}
+
+    def _indices(
+        self, arguments: Arguments, keys: Array, shape: tuple[int, ...]
+    ) -> npt.NDArray[np.int64]:
+        given = as_numpy(keys)
+        if given.dtype.kind not in "iu":
+            raise arguments.error("keys", "hold integers", given.dtype, kind=TypeError)
+        if given.shape not in (shape, shape[-1:]):
+            letters = ["B"] if len(shape) == 1 else ["T", "B"]
+            rule = f"have shape [B] or [{', '.join(letters)}] = {list(shape)}"
+            raise arguments.error("keys", rule, list(given.shape))
+        places = np.searchsorted(self._sorted_keys, given).clip(max=len(self._order) - 1)
+        unknown = self._sorted_keys[places] != given
+        if unknown.any():
+            raise arguments.error("keys", f"be among {self.keys}", given[unknown][0])
+        return np.broadcast_to(self._order[places], shape).copy()
+
+    def _walk(
+        self,
+        arguments: Arguments,
+        indices: npt.NDArray[np.int64],
+        ends: npt.NDArray[np.bool_],
+        terminated: npt.NDArray[np.bool_],
+        columns: npt.NDArray[np.int64],
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """What is open after these steps; puts final observations where their episodes are."""
+        opened, is_final = self._open[columns].copy(), self._ended[columns].copy()
+        if not self._has_ends:
+            return opened, is_final
+        next_step = self._first._options["next_step_autoreset"]
+        for step, (index, end) in enumerate(zip(indices, ends, strict=True)):
+            index[is_final] = opened[is_final]
+            wrong = ~is_final & (opened != _NONE) & (opened != index)
+            if wrong.any():
+                at = int(wrong.argmax())
+                now, before = self.keys[index[at]], self.keys[opened[at]]
+                rule = "stay the same throughout an episode"
+                actual = f"{now} after {before} in lane {columns[at]}"
+                raise arguments.error("keys", rule, actual)
+            if (is_final & end).any():
+                at = int((is_final & end).argmax())
+                rule = "be False in the row after the end of an episode, its final observation"
+                actual = f"True in lane {columns[at]} at step {step}"
+                name = "terminated" if terminated[step, at] else "truncated"
+                raise arguments.error(name, rule, actual)
+            opened = np.where(is_final | (end & (not next_step)), _NONE, index)
+            is_final = end & next_step & ~is_final
+        return opened, is_final
+
+
+def _check_key(arguments: Arguments, key: object) -> None:
+    if isinstance(key, bool) or not isinstance(key, int | np.integer):
+        raise arguments.error("quotas", "have integers as keys", repr(key), kind=TypeError)
+
+
+def _check_columns(
+    arguments: Arguments, lanes: npt.NDArray[np.int64] | None, num_lanes: int
+) -> npt.NDArray[np.int64]:
+    if lanes is None:
+        return np.arange(num_lanes)
+    wrong = (lanes < 0) | (lanes >= num_lanes)
+    if wrong.any():
+        rule = f"be from 0 to {num_lanes - 1}"
+        raise arguments.error("lanes", rule, lanes[wrong][0], kind=IndexError)
+    if len(np.unique(lanes)) != len(lanes):
+        raise arguments.error("lanes", "name each lane once", lanes.tolist())
+    return lanes
+
+
+def _check_priorities(arguments: Arguments, priorities: npt.NDArray[np.float64] | None) -> None:
+    if priorities is None:
+        return
+    wrong = ~(np.isfinite(priorities) & (priorities >= 0))
+    if wrong.any():
+        raise arguments.error("priorities", "be finite and at least 0", priorities[wrong][0])
+
+
+def _check_ends(
+    arguments: Arguments, ends: npt.NDArray[np.bool_], columns: npt.NDArray[np.int64]
+) -> None:
+    if ends.any():
+        step, column = np.argwhere(ends)[0]
+        actual = f"None, but lane {columns[column]} ends at step {step}"
+        raise arguments.error("final_observations", "be given where an episode ends", actual)
+
+
+def _runs(indices: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Steps throughout which all columns keep their keys."""
+    changes = 1 + np.flatnonzero((indices[1:] != indices[:-1]).any(1))
+    bounds = [0, *changes.tolist(), len(indices)]
+    return itertools.pairwise(bounds)
+
+
+def _reshaped(values: Any, leading: int, steps: tuple[int, ...]) -> Any:
+    if isinstance(values, Mapping):
+        return {name: _reshaped(value, leading, steps) for name, value in values.items()}
+    return None if values is None else values.reshape(*steps, *values.shape[leading:])
+
+
+def _taken(values: Any, begin: int | None, end: int | None, mine: npt.NDArray[np.bool_]) -> Any:
+    """Some columns, of steps begin, …, end − 1 where there are steps."""
+    if isinstance(values, Mapping):
+        return {name: _taken(value, begin, end, mine) for name, value in values.items()}
+    if values is None:
+        return None
+    return values[mine] if begin is None else values[begin:end, mine]
