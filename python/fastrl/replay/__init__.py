@@ -7,6 +7,7 @@ from fastrl.replay.episode_scores import EpisodeScores, ScoredEpisodes
 from fastrl.replay.episodes import Places
 from fastrl.replay.fields import Field
 from fastrl.replay.group_substitution import GroupSubstitution, Substitution
+from fastrl.replay.high_value import BestEpisodes, HighValueIndex
 from fastrl.replay.hindsight import HER
 from fastrl.replay.level_weights import level_weights, mixed_weights, task_weights
 from fastrl.replay.levels import LevelBatch, LevelSampler
@@ -34,6 +35,7 @@ from fastrl.replay.trajectory_batch import TrajectoryBatch
 __all__ = [
     "HER",
     "Batch",
+    "BestEpisodes",
     "Chain",
     "Counterfactuals",
     "DeadGroups",
@@ -42,6 +44,7 @@ __all__ = [
     "EpisodeScores",
     "Field",
     "GroupSubstitution",
+    "HighValueIndex",
     "Injection",
     "LevelBatch",
     "LevelSampler",

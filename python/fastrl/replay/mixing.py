@@ -11,7 +11,7 @@ from fastrl._dispatch import Arguments, Array, is_torch
 from fastrl.replay.arguments import as_numpy, converted
 from fastrl.replay.batch import OUTPUTS, Batch
 from fastrl.replay.buffer import Relabel, ReplayBuffer
-from fastrl.replay.samplers import Uniform
+from fastrl.replay.samplers import Marked, Uniform
 from fastrl.replay.single_steps import like
 
 
@@ -66,6 +66,8 @@ class MixReplay:
             divided by the largest of the batch: as if all were one buffer.
         skip_empty: A source that has nothing to draw is left out of the batch, and the others have
             its items in proportion to their shares; else it is an error.
+        samplers: Which sampler draws from a source, by name of the source, else the buffer's first.
+            One buffer may be several sources, with different samplers.
 
     Example:
         >>> import numpy as np
@@ -90,6 +92,7 @@ class MixReplay:
         *,
         joint_exponent: float | None = None,
         skip_empty: bool = False,
+        samplers: Mapping[str, str] | None = None,
     ) -> None:
         arguments = Arguments("MixReplay")
         if not isinstance(sources, Mapping) or not sources:
@@ -117,6 +120,7 @@ class MixReplay:
         ]
         if not any(numbers):
             raise arguments.error("shares", "not all be 0", numbers)
+        self._samplers = self._check_samplers(arguments, "samplers", samplers)
         self._numbers = numbers
         self._shares = Shares(numbers)
         self._present = list(range(len(numbers)))  # those that the shares are of
@@ -161,7 +165,7 @@ class MixReplay:
         if len(given) != len(self._sources):
             raise arguments.error("values", f"be {len(self._sources)} numbers", len(given))
         if self._skip_empty:
-            self._share_among(arguments, [None] * len(given))
+            self._share_among(arguments, self._samplers)
         whole = [round(Fraction(given[i]) * self._shares.whole) for i in self._present]
         whole[-1] -= sum(whole)
         self._shares.carried = whole
@@ -187,7 +191,7 @@ class MixReplay:
 
         Args:
             n: How many.
-            sampler: Of the sources: one name, or a dict of some sources'.
+            sampler: Of the sources: one name, or a dict of some sources'; else `samplers`.
             importance_exponent: Instead of the samplers' own.
             relabel: For all sources, or a dict of some sources'; each sees its own source.
             output: As of `ReplayBuffer.sample`.
@@ -200,7 +204,11 @@ class MixReplay:
                 rule = f"be a dict of some of {self.names}"
                 raise arguments.error(argument, rule, list(given))
         names = self.names
-        own = [sampler.get(name) if isinstance(sampler, Mapping) else sampler for name in names]
+        own = self._samplers
+        if isinstance(sampler, Mapping):
+            own = [sampler.get(name, own[i]) for i, name in enumerate(names)]
+        elif sampler is not None:
+            own = [sampler] * len(names)
         if self._skip_empty:
             self._share_among(arguments, own)
         counts, carried = self._shares.next(n)
@@ -222,6 +230,17 @@ class MixReplay:
                 drawn.append((i, count, batch))
         self._shares.carried = carried
         return self._joined(drawn, n, output)
+
+    def _check_samplers(self, arguments: Arguments, argument: str, given: Any) -> list[str | None]:
+        if given is None:
+            return [None] * len(self._sources)
+        if not isinstance(given, Mapping) or not set(given) <= set(self._sources):
+            shown = list(given) if isinstance(given, Mapping) else type(given).__name__
+            raise arguments.error(argument, f"be a dict of some of {self.names}", shown)
+        for name, sampler in given.items():
+            known = list(self._sources[name].samplers)
+            arguments.choice(f"{argument}[{name!r}]", sampler, known)
+        return [given.get(name) for name in self._sources]
 
     def _share_among(self, arguments: Arguments, samplers: Sequence[str | None]) -> None:
         """Shares of those that have something; with others than before, nothing is carried."""
@@ -267,7 +286,8 @@ class MixReplay:
             handles: Of a batch, [n] uint64.
             priorities: [n], finite and at least 0.
             sources: Of the batch, [n] integers.
-            sampler: As of `sample`. Sources whose sampler has no priorities are passed over.
+            sampler: Whose priorities they are: one name, or a dict of some sources', else the
+                buffers' first. `Uniform` ones are passed over, and so are the marks of `Marked`.
 
         Returns:
             How many were applied; each buffer counts those that it refused.
@@ -291,7 +311,7 @@ class MixReplay:
             own = sampler.get(name) if isinstance(sampler, Mapping) else sampler
             used = next(iter(buffer.samplers.values())) if own is None else buffer.samplers.get(own)
             mine = which == i
-            if not isinstance(used, Uniform) and mine.any():
+            if not isinstance(used, Uniform | Marked) and mine.any():
                 applied += buffer.update_priorities(chosen[mine], values[mine], sampler=own)
         return applied
 
