@@ -51,41 +51,37 @@ std::int32_t dtype_of_format(const char* format, Py_ssize_t size) {
 
 }  // namespace
 
-ArrayView::ArrayView(nb::handle array, bool writable) {
-  if (!view_numpy(array.ptr(), writable)) view_buffer(array.ptr(), writable);
+ArrayView::ArrayView(nb::handle array, std::int32_t dtype, bool writable) {
+  if (!view_numpy(array.ptr(), dtype, writable)) view_buffer(array.ptr(), dtype, writable);
 }
 
-bool ArrayView::view_numpy(PyObject* array, bool writable) {
+bool ArrayView::view_numpy(PyObject* array, std::int32_t dtype, bool writable) {
   const NumpyHead* head = numpy_head(array);
-  if (head == nullptr) return false;
+  // A dtype that compares equal may be another object: the buffer protocol finds that out.
+  if (head == nullptr || head->dtype != dtypes()[static_cast<std::size_t>(dtype)]) return false;
   const int wanted =
       NumpyHead::kContiguous | NumpyHead::kAligned | (writable ? NumpyHead::kWritable : 0);
-  if (!head->has(wanted)) return true;  // and it is nothing that anybody wants
-  for (std::size_t i = 0; i < dtypes().size(); ++i) {
-    if (head->dtype == dtypes()[i]) dtype_ = static_cast<std::int32_t>(i);
-  }
-  if (dtype_ < 0) return false;
+  if (!head->has(wanted)) return true;
   data_ = head->data;
   ndim_ = head->ndim;
   shape_ = head->shape;
   return true;
 }
 
-void ArrayView::view_buffer(PyObject* array, bool writable) {
+void ArrayView::view_buffer(PyObject* array, std::int32_t dtype, bool writable) {
   const int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
   held_ = PyObject_GetBuffer(array, &buffer_, flags) == 0;
   if (!held_) {
     PyErr_Clear();
     return;
   }
-  dtype_ = dtype_of_format(buffer_.format, buffer_.itemsize);
+  if (dtype_of_format(buffer_.format, buffer_.itemsize) != dtype) return;
   data_ = buffer_.buf;
   ndim_ = buffer_.ndim;
   shape_ = buffer_.shape;
 }
 
-bool ArrayView::is(std::int32_t dtype, const fastrl_field* field, std::int64_t rows) const {
-  if (dtype_ != dtype) return false;
+bool ArrayView::is(const fastrl_field* field, std::int64_t rows) const {
   const int ndim = field != nullptr ? field->ndim : 0;
   if (ndim_ != ndim + 1 || shape_[0] != rows) return false;
   for (int d = 0; d < ndim; ++d) {

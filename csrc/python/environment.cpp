@@ -8,9 +8,9 @@
 namespace fastrl::python {
 
 nb::object Environment::step(nb::handle actions, OutputRing& ring) {
-  const ArrayView buffer(actions, false);
   const Field& field = engine_->description().action;
-  if (!buffer.is(field.dtype, &field, engine_->num_envs())) return nb::none();
+  const ArrayView buffer(actions, field.dtype, false);
+  if (!buffer.is(&field, engine_->num_envs())) return nb::none();
   OutputSet* set = nullptr;
   alone_with_gil("step", [&] {
     set = &ring.acquire();
@@ -28,13 +28,12 @@ bool Environment::step_into(nb::handle actions, const nb::tuple& observations, n
                             nb::handle terminated, nb::handle truncated, OutputSet& rest) {
   const Description& description = engine_->description();
   const std::int64_t n = engine_->num_envs();
-  const ArrayView action(actions, false);
-  const ArrayView reward(rewards, true);
-  const ArrayView ends(terminated, true);
-  const ArrayView cuts(truncated, true);
-  if (!action.is(description.action.dtype, &description.action, n) ||
-      !reward.is(FASTRL_FLOAT64, nullptr, n) || !ends.is(FASTRL_BOOL, nullptr, n) ||
-      !cuts.is(FASTRL_BOOL, nullptr, n) ||
+  const ArrayView action(actions, description.action.dtype, false);
+  const ArrayView reward(rewards, FASTRL_FLOAT64, true);
+  const ArrayView ends(terminated, FASTRL_BOOL, true);
+  const ArrayView cuts(truncated, FASTRL_BOOL, true);
+  if (!action.is(&description.action, n) || !reward.is(nullptr, n) || !ends.is(nullptr, n) ||
+      !cuts.is(nullptr, n) ||
       static_cast<std::int32_t>(observations.size()) != description.num_observations) {
     return false;
   }
@@ -42,8 +41,9 @@ bool Environment::step_into(nb::handle actions, const nb::tuple& observations, n
   Outputs outputs = rest.outputs;
   for (std::int32_t f = 0; f < description.num_observations; ++f) {
     const Field& field = description.observations[f];
-    auto& observed = fields[static_cast<std::size_t>(f)].emplace(observations[f], true);
-    if (!observed.is(field.dtype, &field, n)) return false;
+    auto& observed =
+        fields[static_cast<std::size_t>(f)].emplace(observations[f], field.dtype, true);
+    if (!observed.is(&field, n)) return false;
     outputs.observations.base[f] = static_cast<char*>(observed.data());
   }
   outputs.rewards = static_cast<double*>(reward.data());

@@ -15,9 +15,9 @@ class ChosenIds {
       ids_.emplace(&one_, 1);
       return;
     }
-    array_.emplace(ids, false);
+    array_.emplace(ids, FASTRL_INT64, false);
     const std::int64_t n = array_->num_rows();
-    if (!array_->is(FASTRL_INT64, nullptr, n)) {
+    if (!array_->is(nullptr, n)) {
       throw nb::type_error("ids must be None, an integer or an array of int64");
     }
     ids_.emplace(static_cast<const std::int64_t*>(array_->data()), static_cast<std::size_t>(n));
