@@ -12,6 +12,7 @@ from fastrl.replay import (
     Prioritized,
     RankPrioritized,
     ReplayBuffer,
+    TrajectoryStore,
     Uniform,
 )
 
@@ -325,3 +326,149 @@ def test_other_objects_travel_along(tmp_path):
         life.buffer.save(tmp_path, extras={"x": {}})
     with pytest.raises(TypeError, match="`extras` must be a dict of objects with state_dict, got"):
         life.buffer.save(tmp_path, extras=[Counter()])
+
+
+def made_store(**options):
+    options = {
+        "max_trajectories": 40,
+        "token_columns": {"turns": "int16", "pairs": ((2,), "float32")},
+        "columns": {"entropies": "float32", "keys": ((3,), "float32")},
+        "weighted": True,
+        "max_staleness": 6,
+        "max_per_group": 9,
+        "seed": 4,
+    } | options
+    return TrajectoryStore(120_000, **options)
+
+
+class StoreLife:
+    """Uses a store; two with the same random numbers do the same."""
+
+    def __init__(self, store, random):
+        self.store, self.random = store, random
+        self.version = 0
+
+    def twin(self, store):
+        random = np.random.default_rng()
+        random.bit_generator.state = self.random.bit_generator.state
+        life = StoreLife(store, random)
+        life.version = self.version
+        return life
+
+    def add(self, count, longest=90):
+        random, store = self.random, self.store
+        lengths = random.integers(1, longest, count)
+        ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        n = int(ends[-1])
+        return store.add(
+            random.integers(0, 5000, n).astype(np.int32),
+            cu_seqlens=ends,
+            action_mask=random.random(n) < 0.5,
+            log_probs=random.normal(size=n).astype(np.float32),
+            turns=random.integers(0, 9, n).astype(np.int16),
+            pairs=random.normal(size=(n, 2)).astype(np.float32),
+            group_ids=random.integers(0, 12, count),
+            rewards=random.integers(0, 2, count).astype(np.float32),
+            policy_versions=self.version - random.integers(0, min(self.version, 3) + 1, count),
+            weights=random.random(count).astype(np.float32),
+            entropies=random.random(count).astype(np.float32),
+            keys=random.normal(size=(count, 3)).astype(np.float32),
+        )
+
+    def step(self):
+        store, random = self.store, self.random
+        self.version += int(random.integers(0, 2))
+        handles = self.add(int(random.integers(1, 5)))
+        batches = [
+            store.sample(3, order="uniform", replacement=True),
+            store.sample(2, order="weighted", replacement=True),
+            store.sample_groups(2, group_size=2),
+        ]
+        store.update(
+            batches[0].handles,
+            rewards=random.random(3).astype(np.float32),
+            successes=random.random(3) < 0.5,
+            weights=random.random(3).astype(np.float32),
+        )
+        store.remove(batches[2].handles[:1])
+        drawn = [{key: batch[key] for key in batch} for batch in batches]
+        return [handles, *drawn]
+
+    def live(self, num_steps):
+        return [self.step() for _ in range(num_steps)]
+
+
+def assert_equal_stores(a, b):
+    for name in ("num_groups", "num_tokens", "policy_version", "clock", "counters"):
+        assert getattr(a, name) == getattr(b, name)
+    np.testing.assert_array_equal(a.handles(), b.handles())
+    ours, theirs = (store.get(store.handles()) for store in (a, b))
+    assert_same(dict(ours), dict(theirs))
+
+
+def test_a_loaded_store_goes_on_as_the_saved_one(tmp_path):
+    life = StoreLife(made_store(), np.random.default_rng(1))
+    life.store.save(tmp_path)
+    assert len(TrajectoryStore.load(tmp_path)) == 0
+    for steps in (1, 5, 40, 40):
+        life.live(steps)
+        life.store.save(tmp_path)
+        twin = life.twin(TrajectoryStore.load(tmp_path))
+        assert_equal_stores(life.store, twin.store)
+        assert_same(life.live(15), twin.live(15))
+        assert_equal_stores(life.store, twin.store)
+        life = twin
+    assert sum(life.store.counters["evicted"].values()) > 0
+    assert life.store.success_threshold == 1.0
+    assert life.store.column_names == ("log_probs", "turns", "pairs", "entropies", "keys")
+
+
+def test_a_store_writes_new_tokens_only(tmp_path):
+    life = StoreLife(made_store(max_staleness=None, max_per_group=None), np.random.default_rng(2))
+    store = life.store
+    life.add(20)
+    whole = [store.save(tmp_path / name) for name in "ab"]
+    assert whole[0].rows_written == whole[1].rows_written > 20  # blocks of 32 tokens
+    life.add(1, longest=30)
+    assert [store.save(tmp_path / name).rows_written for name in "ab"] == [1, 1]
+    loaded = TrajectoryStore.load(tmp_path / "a")
+    assert loaded.save(tmp_path / "a").rows_written == 0
+    # What a store becomes by `restore` is not what it has saved.
+    store.restore(store.state())
+    assert store.save(tmp_path / "b").rows_written > 20
+    assert_equal_stores(store, TrajectoryStore.load(tmp_path / "b"))
+
+
+def test_threads_go_on_while_a_store_is_saved(tmp_path):
+    store = TrajectoryStore(300_000, max_trajectories=60, log_probs=False)
+    stop = threading.Event()
+
+    def write(first):
+        number = first
+        while not stop.is_set():
+            store.add(
+                np.full(400, number, np.int32),
+                cu_seqlens=np.array([0, 100, 101, 400], np.int32),
+                action_mask=np.full(400, number % 2, bool),
+                group_ids=np.full(3, number),
+                rewards=np.full(3, number, np.float32),
+                policy_versions=0,
+            )
+            number += 2
+
+    writers = [threading.Thread(target=write, args=(first,)) for first in (1, 2)]
+    for writer in writers:
+        writer.start()
+    for _ in range(8):
+        before = store.counters["added"]
+        store.save(tmp_path)
+        loaded = TrajectoryStore.load(tmp_path)
+        assert loaded.counters["added"] >= before
+        if len(loaded):
+            batch = loaded.get(loaded.handles())
+            numbers = np.repeat(batch.rewards, np.diff(batch.cu_seqlens))
+            np.testing.assert_array_equal(batch.token_ids, numbers)
+            np.testing.assert_array_equal(batch.action_mask, numbers % 2 == 1)
+    stop.set()
+    for writer in writers:
+        writer.join()

@@ -40,11 +40,13 @@ class LoadedBlobs {
 // An object's Saver; its saves take turns.
 class BoundSaver {
  public:
+  explicit BoundSaver(const SegmentOptions& options = {})
+      : options_(options), saver_(system_files(), options) {}
   void adopt(const SavedFolder& folder) { saver_.adopt(folder); }
   // Forgets all saves: the object has become another one.
   void reset() {
     const std::scoped_lock lock(mutex_);
-    saver_ = Saver();
+    saver_ = Saver(system_files(), options_);
   }
 
   template <typename Save>
@@ -60,6 +62,7 @@ class BoundSaver {
 
  private:
   std::mutex mutex_;
+  SegmentOptions options_;
   Saver saver_;
 };
 

@@ -14,6 +14,7 @@
 #include "core/huge_pages.h"
 #include "python/batch_memory.h"
 #include "python/bind.h"
+#include "python/saving.h"
 #include "replay/top_k.h"
 
 namespace fastrl::python {
@@ -265,6 +266,23 @@ class BoundTrajectoryStore {
       parts.push_back({name, pointer<std::byte>(address), size});
     }
     store_.restore(parts);
+    saver_.reset();
+  }
+
+  nb::tuple save(const std::string& path, const std::string& layout, const NamedBlobs& others) {
+    return saver_.save(
+        [&](Saver& saver) { return store_.save(saver, path, layout, blobs_of(others)); });
+  }
+
+  // Into an empty store.
+  nb::dict load(const BoundFolder& saved) {
+    LoadedBlobs others;
+    {
+      const nb::gil_scoped_release released;
+      store_.load(saved.folder(), others.memory());
+    }
+    saver_.adopt(saved.folder());
+    return others.taken();
   }
 
  private:
@@ -282,6 +300,7 @@ class BoundTrajectoryStore {
   OwnMemory memory_;
   TrajectoryStore store_;
   std::shared_ptr<BatchMemory> batches_;
+  BoundSaver saver_{SegmentOptions{.streams_apart = true}};
 };
 
 nb::dict totals(BoundTrajectoryStore& self) {
@@ -417,7 +436,9 @@ void bind_trajectory_store(nb::module_& m) {
       .def("handles", [](Self& self) { return self.store().handles(); })
       .def("totals", &totals)
       .def("state", &Self::state)
-      .def("restore", &Self::restore);
+      .def("restore", &Self::restore)
+      .def("save", &Self::save, nb::arg("path"), nb::arg("layout"), nb::arg("others"))
+      .def("load", &Self::load, nb::arg("saved"));
 }
 
 }  // namespace fastrl::python

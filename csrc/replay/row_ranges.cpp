@@ -129,4 +129,25 @@ std::vector<Segment> cut(const RowsByStream& missing, std::span<const RowStream>
   return segments;
 }
 
+std::vector<Segment> cut_apart(const RowsByStream& rows, std::span<const RowStream> streams,
+                               std::uint64_t segment_bytes) {
+  std::vector<Segment> segments;
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    const std::uint64_t row_size = streams[i].row_size;
+    for (RowRange rest : rows[i]) {
+      while (rest.first < rest.last) {
+        if (segments.empty() || segments.back().size >= segment_bytes) segments.emplace_back();
+        Segment& segment = segments.back();
+        const std::uint64_t room = (segment_bytes - segment.size + row_size - 1) / row_size;
+        const auto count = std::min(static_cast<std::uint64_t>(rest.last - rest.first), room);
+        const std::int64_t last = rest.first + static_cast<std::int64_t>(count);
+        segment.pieces.push_back({rest.stream, rest.first, last, segment.size});
+        segment.size += count * row_size;
+        rest.first = last;
+      }
+    }
+  }
+  return segments;
+}
+
 }  // namespace fastrl

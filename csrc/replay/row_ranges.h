@@ -32,8 +32,10 @@ void drop_small(std::vector<Segment>& held, std::span<const RowStream> streams,
                 std::uint64_t new_bytes, std::uint64_t segment_bytes);
 
 // Cuts rows into segments of about the given size. Each has the same share of every stream, so that
-// its rows, which are of one age, vanish together.
+// its rows, which are of one age, vanish together; or all of some streams, which vanish together.
 std::vector<Segment> cut(const RowsByStream& rows, std::span<const RowStream> streams,
                          std::uint64_t segment_bytes);
+std::vector<Segment> cut_apart(const RowsByStream& rows, std::span<const RowStream> streams,
+                               std::uint64_t segment_bytes);
 
 }  // namespace fastrl

@@ -110,8 +110,9 @@ class Writing {
     if (merges) {
       drop_small(next_.segments, streams, missing_bytes(streams), options_.segment_bytes);
     }
-    auto fresh = cut(missing_rows(next_.segments, streams), streams,
-                     std::max<std::uint64_t>(options_.segment_bytes, 1));
+    auto fresh = (options_.streams_apart ? cut_apart : cut)(
+        missing_rows(next_.segments, streams), streams,
+        std::max<std::uint64_t>(options_.segment_bytes, 1));
     for (Segment& segment : fresh) {
       SegmentWriter writer = begin(segment);
       for (const Piece& piece : segment.pieces) {

@@ -82,6 +82,7 @@ struct SaveReport {
 struct SegmentOptions {
   std::uint64_t segment_bytes = 64 << 20;  // rows of one file, about
   double lock_seconds = 60.0;              // to wait for another process at work in the folder
+  bool streams_apart = false;              // each in as few segments as can be, one after another
   std::uint64_t copied_bytes = 4 << 20;    // of a live state's rows at its one moment, about
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 
 namespace fastrl {
@@ -148,6 +149,44 @@ void TokenArena::read_mask(std::uint32_t first, std::int64_t num_tokens, std::ui
       std::memcpy(mask + offset + done, bytes,
                   static_cast<std::size_t>(std::min(kBlock, n - done)));
     }
+  });
+}
+
+template <typename Body>
+void TokenArena::for_each_part(std::uint32_t first, std::int64_t begin, std::int64_t end,
+                               Body&& body) const {
+  std::uint32_t block = first;
+  for (std::int64_t i = 0; i < end; ++i) {
+    if (block >= num_blocks_) throw std::out_of_range("a chain leads out of the token arena");
+    if (i >= begin) {
+      body(reinterpret_cast<std::byte*>(masks_ + block), sizeof(*masks_));
+      for (std::size_t c = 0; c < columns_.size(); ++c) {
+        const std::int64_t bytes = kBlock * widths_[c];
+        body(columns_[c] + std::int64_t{block} * bytes, static_cast<std::size_t>(bytes));
+      }
+    }
+    block = links_[block];
+  }
+}
+
+void TokenArena::copy_out(std::uint32_t first, std::int64_t begin, std::int64_t end,
+                          std::byte* to) const {
+  for_each_part(first, begin, end, [&](const std::byte* part, std::size_t size) {
+    std::memcpy(to, part, size);
+    to += size;
+  });
+}
+
+bool TokenArena::owns_copied(const std::byte* data) const {
+  return data == reinterpret_cast<const std::byte*>(masks_) ||
+         std::ranges::count(columns_, data) > 0;
+}
+
+void TokenArena::copy_in(std::uint32_t first, std::int64_t begin, std::int64_t end,
+                         const std::byte* from) {
+  for_each_part(first, begin, end, [&](std::byte* part, std::size_t size) {
+    std::memcpy(part, from, size);
+    from += size;
   });
 }
 

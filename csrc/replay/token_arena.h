@@ -38,6 +38,12 @@ class TokenArena {
              const std::byte* tokens);
   void read(std::uint32_t first, std::int64_t num_tokens, std::size_t column,
             std::byte* tokens) const;
+  // Blocks begin, …, end − 1 of a chain as they are, with all their columns; `copy_in` knows of no
+  // chain that leads out of the arena.
+  std::int64_t copy_size() const { return block_size(widths_) - std::int64_t{sizeof(*links_)}; }
+  void copy_out(std::uint32_t first, std::int64_t begin, std::int64_t end, std::byte* to) const;
+  bool owns_copied(const std::byte* data) const;  // whether a part begins there that is copied
+  void copy_in(std::uint32_t first, std::int64_t begin, std::int64_t end, const std::byte* from);
   // Bytes that are 0 or not, and 0 or 1.
   void write_mask(std::uint32_t first, std::int64_t num_tokens, const std::uint8_t* mask);
   void read_mask(std::uint32_t first, std::int64_t num_tokens, std::uint8_t* mask) const;
@@ -48,6 +54,10 @@ class TokenArena {
     std::int64_t untouched;  // blocks below this one have been used
     std::int64_t free;       // 1 + the first free block among these, or 0
   };
+
+  // Calls body(bytes of the block, size) for each column of some blocks of a chain.
+  template <typename Body>
+  void for_each_part(std::uint32_t first, std::int64_t begin, std::int64_t end, Body&& body) const;
 
   // Calls body(block, offset, n) for each run of blocks that follow each other.
   template <typename Body>

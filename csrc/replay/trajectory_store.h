@@ -8,11 +8,13 @@
 #include <cstdint>
 #include <mutex>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/random.h"
 #include "replay/group_table.h"
 #include "replay/memory_parts.h"
+#include "replay/segments.h"
 #include "replay/token_arena.h"
 #include "replay/version_order.h"
 
@@ -185,10 +187,22 @@ class TrajectoryStore {
   // All that is kept, the layout first. Whoever reads it holds the mutex meanwhile.
   const std::vector<MemoryPart>& state() const { return parts_.parts(); }
   std::mutex& mutex() { return mutex_; }
-  // Takes up what `state` named, of this store or of one of the same sizes.
+  // Takes up what `state` named, of this store or of one of the same sizes. A Saver of this one is
+  // no good any more.
   void restore(std::span<const MemoryPart> parts);
 
+  // Saves the store as it is at one moment of the call, and some blobs along with it; the saver
+  // must be one for `streams_apart`. Tokens are read in passing, each trajectory's under the mutex;
+  // at that one moment all else is copied, and the tokens that have come meanwhile.
+  SaveReport save(Saver& saver, const std::string& path, const std::string& layout,
+                  std::span<const Blob> others);
+  // Takes up what was saved of one of the same sizes; an empty store does, once. `others` says
+  // where the blobs go that were added. After an exception the store is worth nothing.
+  void load(const SavedFolder& saved, const BlobMemory& others);
+
  private:
+  class Live;
+
   static constexpr std::uint32_t kNone = 0xFFFFFFFFu;
 
   // One cache line.
@@ -245,6 +259,7 @@ class TrajectoryStore {
   std::int64_t oldest_version(std::int64_t max_staleness) const;
   int bucket_of(const TrajectoryGroup& group) const;
 
+  std::vector<MemoryPart> blob_parts() const;
   void check_input(const TrajectoryInput& input) const;
   std::uint32_t insert(const TrajectoryInput& input, std::int64_t i);
   void join_group(std::uint32_t slot, std::int64_t key, std::int32_t reported);

@@ -321,6 +321,64 @@ TEST(old_rows_vanish_segment_by_segment) {
   CHECK(folder.names().size() == 6);
 }
 
+// Goes on with every row that is read.
+class LiveModel final : public LiveState {
+ public:
+  explicit LiveModel(bool goes_on) : goes_on_(goes_on) {}
+
+  Model model;
+  Model frozen;
+
+  std::vector<RowStream> streams() override { return seen_ = model.state().streams; }
+
+  std::span<std::byte> copy(std::uint64_t id, std::int64_t first, std::int64_t) override {
+    if (goes_on_) model.advance();
+    const SavedState now = model.state();
+    if (std::ranges::find(now.streams, id, &RowStream::id) != now.streams.end()) {
+      const auto row = now.rows(id, first, first + 1);
+      copied_.assign(row.begin(), row.end());
+    } else {
+      copied_.assign(std::ranges::find(seen_, id, &RowStream::id)->row_size, std::byte{});
+    }
+    return copied_;
+  }
+
+  SavedState freeze(std::span<const RowStream>) override {
+    if (goes_on_) model.advance();
+    frozen = model;
+    return frozen.state();
+  }
+
+ private:
+  bool goes_on_;
+  std::vector<RowStream> seen_;
+  std::vector<std::byte> copied_;
+};
+
+TEST(a_state_that_goes_on_is_saved_as_it_was_at_one_moment) {
+  TemporaryFolder folder;
+  Saver saver(system_files(), kOptions);
+  LiveModel live(true);
+  for (int i = 0; i < 40; ++i) {
+    saver.save(folder.path, live);
+    const Model loaded_model = load(folder.path);
+    CHECK(loaded_model.equals(live.frozen));
+    CHECK(loaded_model.equals(Model::at(live.frozen.step())));
+  }
+  CHECK(live.model.step() > 2000);  // rings went round while they were read
+}
+
+TEST(a_state_that_stands_still_is_saved_once) {
+  TemporaryFolder folder;
+  Saver saver(system_files(), kOptions);
+  LiveModel live(false);
+  live.model = Model::at(30);
+  saver.save(folder.path, live);
+  const SaveReport report = saver.save(folder.path, live);
+  CHECK(report.rows_written == 3);  // the newest of each, which may change
+  CHECK(load(folder.path).equals(live.model));
+}
+
 TEST(two_folders_take_turns) {
   TemporaryFolder a;
   TemporaryFolder b;

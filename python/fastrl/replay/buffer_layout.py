@@ -11,6 +11,7 @@ from fastrl.replay import samplers as sampling
 from fastrl.replay.arguments import check_autoreset_mode, put
 from fastrl.replay.fields import Field, Leaf, check_fields, rows_needed
 from fastrl.replay.samplers import Linear, Marked, Prioritized, RankPrioritized, Sampler, Uniform
+from fastrl.replay.saving import understood_layout
 
 _MAX_ROWS = 2**32 - 1
 _SAMPLERS = {kind.__name__: kind for kind in (Uniform, Prioritized, RankPrioritized, Marked)}
@@ -95,26 +96,22 @@ def check_layout(
 
 def from_json(arguments: Arguments, path: str, text: str) -> tuple[BufferLayout, dict[str, Any]]:
     """The layout of a saved buffer, checked as any other, and the states of other objects."""
-    try:
-        return _from_json(arguments, path, json.loads(text))
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        rule = "hold a layout that this version knows"
-        raise arguments.error("path", rule, f"{error!r} in {path!r}") from error
+    with understood_layout(arguments, path):
+        saved = json.loads(text)
+        version = saved["version"]
+        if version != _core.replay_buffer_version:
+            rule = f"hold a ReplayBuffer of version {_core.replay_buffer_version}"
+            raise arguments.error("path", rule, f"one of version {version} in {path!r}")
+        return _from_json(arguments, saved), saved["extras"]
 
 
-def _from_json(
-    arguments: Arguments, path: str, saved: dict[str, Any]
-) -> tuple[BufferLayout, dict[str, Any]]:
-    version = saved["version"]
-    if version != _core.replay_buffer_version:
-        rule = f"hold a ReplayBuffer of version {_core.replay_buffer_version}"
-        raise arguments.error("path", rule, f"one of version {version} in {path!r}")
+def _from_json(arguments: Arguments, saved: dict[str, Any]) -> BufferLayout:
     fields: dict[str, Any] = {}
     for field in saved["fields"]:
         path_of = field.pop("path")
         put(fields, path_of, Field(**field))
     samplers = {one.pop("name"): _sampler(one) for one in saved["samplers"]}
-    layout = check_layout(
+    return check_layout(
         arguments,
         saved["capacity"],
         fields,
@@ -125,7 +122,6 @@ def _from_json(
         saved["autoreset_mode"],
         saved["seed"],
     )
-    return layout, saved["extras"]
 
 
 def _sampler(saved: dict[str, Any]) -> Sampler:

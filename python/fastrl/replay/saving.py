@@ -8,6 +8,7 @@ loading.
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -94,6 +95,16 @@ def check_path(arguments: Arguments, path: Any) -> str:
     if not isinstance(text, str) or not text or "\0" in text:
         raise arguments.error("path", "be a path", repr(text))
     return text
+
+
+@contextmanager
+def understood_layout(arguments: Arguments, path: str) -> Iterator[None]:
+    """Reads what another version may have written."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        rule = "hold a layout that this version knows"
+        raise arguments.error("path", rule, f"{error!r} in {path!r}") from error
 
 
 def packed_states(
