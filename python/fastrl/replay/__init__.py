@@ -11,6 +11,7 @@ from fastrl.replay.high_value import BestEpisodes, HighValueIndex
 from fastrl.replay.hindsight import HER
 from fastrl.replay.level_weights import level_weights, mixed_weights, task_weights
 from fastrl.replay.levels import LevelBatch, LevelSampler
+from fastrl.replay.minari import from_minari
 from fastrl.replay.mixing import MixReplay
 from fastrl.replay.priority_index import Draw, PriorityIndex
 from fastrl.replay.quotas import QuotaReplay
@@ -74,6 +75,7 @@ __all__ = [
     "append_successes",
     "dead_groups",
     "difficulty_weights",
+    "from_minari",
     "inject_successes",
     "level_weights",
     "load_states",
