@@ -6,11 +6,12 @@ import shutil
 
 import pytest
 import torch
+from fastrl.recipes import run_folder
 from fastrl.recipes.checkpoints import load_checkpoint, save_checkpoint
-from fastrl.recipes.run_folder import CHECKPOINT_FILE, LOG_FILE
+from fastrl.recipes.run_folder import CHECKPOINT_FILE, LOG_FILE, REPLAYS
 from fastrl.recipes.run_log import RunLog, read_log
 from safetensors.torch import save_file
-from tiny_runs import LINE, Line
+from tiny_runs import LINE, Errors, Line, RememberingLine
 
 
 def test_checkpoints_hold_tensors_and_json_and_no_code(tmp_path):
@@ -114,3 +115,81 @@ def test_damaged_folders_are_refused_and_named(tmp_path, finished_run, damage, m
     damage(folder)
     with pytest.raises(ValueError, match=message):
         Line(LINE, folder)
+
+
+# --- the replay beside a checkpoint -----------------------------------------------------------
+
+
+def stopped_at(update):
+    def stop(record):
+        if record["update"] == update:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+def stop_run(folder, update):
+    with pytest.raises(KeyboardInterrupt):
+        RememberingLine(LINE, folder).run(stopped_at(update))
+
+
+def replays_in(folder):
+    return {
+        name: len(Errors.load(folder / name).values) for name in REPLAYS if (folder / name).exists()
+    }
+
+
+def test_a_replay_is_saved_where_the_last_checkpoint_has_none(tmp_path):
+    stop_run(tmp_path, 5)
+    assert replays_in(tmp_path) == {"replay-0": 3}
+    run = RememberingLine(LINE, tmp_path)
+    assert len(run.replay.values) == run.update == 3
+    run.run()
+    assert replays_in(tmp_path) == {"replay-0": 9, "replay-1": 10}
+    assert load_checkpoint(tmp_path / CHECKPOINT_FILE)[1]["replay"] == "replay-1"
+
+
+@pytest.mark.parametrize("moment", ["before the replay", "in the replay", "before the checkpoint"])
+def test_a_process_killed_while_it_saves_leaves_a_pair_that_belongs_together(
+    tmp_path, monkeypatch, moment
+):
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    RememberingLine(LINE, whole).run()
+    stop_run(folder, 5)
+    run = RememberingLine(LINE, folder)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    def write_half(self, path):
+        path.mkdir()
+        (path / "errors.json").write_text("[1.0, 0.")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if moment == "before the checkpoint":
+            patch.setattr(run_folder, "save_checkpoint", stop)
+        else:
+            patch.setattr(Errors, "save", stop if moment == "before the replay" else write_half)
+        with pytest.raises(KeyboardInterrupt):
+            run.run()
+    again = RememberingLine(LINE, folder)
+    assert len(again.replay.values) == again.update == 3
+    assert replays_in(folder) == {"replay-0": 3}
+    again.run()
+    assert (folder / LOG_FILE).read_bytes() == (whole / LOG_FILE).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: shutil.rmtree(folder / "replay-1"), "replay-1 is not beside it"),
+        (rewritten(lambda t, s: s.pop("replay")), "safetensors: it has no replay"),
+        (rewritten(lambda t, s: s.update(replay="../x")), "safetensors: its replay is '../x'"),
+    ],
+)
+def test_a_checkpoint_without_its_replay_is_refused(tmp_path, damage, message):
+    RememberingLine(LINE, tmp_path).run()
+    damage(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        RememberingLine(LINE, tmp_path)

@@ -1,10 +1,12 @@
 """Runs of every recipe that end within a second, and the smallest recipe that can be."""
 
 import dataclasses
+import json
 from dataclasses import dataclass
 
 import torch
 from fastrl.recipes import PPO, PPOConfig, TrainConfig, Trainer
+from fastrl.recipes.checkpoints import write_atomically
 from fastrl.recipes.config import RunConfig
 from fastrl.recipes.run import Run, Update
 from torch import nn
@@ -88,11 +90,40 @@ class Line(Run[LineConfig]):
         self.lag = state["lag"]
 
 
+class Errors:
+    """All errors that there were, kept beside checkpoints as a replay buffer is."""
+
+    def __init__(self, values=()):
+        self.values = list(values)
+
+    def save(self, path):
+        path.mkdir(exist_ok=True)
+        write_atomically(path / "errors.json", json.dumps(self.values).encode())
+
+    @classmethod
+    def load(cls, path):
+        return cls(json.loads((path / "errors.json").read_text()))
+
+
+class RememberingLine(Line):
+    """Logs the largest error that it remembers."""
+
+    def build(self):
+        super().build()
+        self.replay = Errors()
+
+    def learn(self):
+        update = super().learn()
+        self.replay.values.append(update.metrics["error"])
+        return update._replace(metrics=update.metrics | {"largest": max(self.replay.values)})
+
+
 # The first checkpoint is from before the first step of the optimizer.
 LINE = LineConfig(warm_up=4)
 
 RUNS = {
     "line": (Line, LINE),
+    "line-with-replay": (RememberingLine, LINE),
     "r3l": (Trainer, R3L),
     "ppo-taxi": (PPO, TAXI),
     "ppo-cart-pole": (PPO, dataclasses.replace(TAXI, env="CartPole-v1")),

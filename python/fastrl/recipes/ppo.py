@@ -354,13 +354,6 @@ class PPO(Run[PPOConfig]):
         self._rollout.stepped[-1] = torch.tensor(state["stepped"])
         self._returns[:] = state["returns"]
 
-    @property
-    def env_share(self) -> float:
-        """The share of training's time (evaluations left out) that the environments took."""
-        training = sum(row["rollout_seconds"] + row["learn_seconds"] for row in self.timings)
-        engine = sum(row["env_seconds"] for row in self.timings)
-        return float(engine / training) if training else 0.0
-
     def seed(self, stream: int) -> int:
         """As of `Run`, but of 62 bits: a seed goes on giving the curve that it always gave."""
         return super().seed(stream) >> 1

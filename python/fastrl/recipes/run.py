@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from fastrl.recipes.config import RunConfig
-from fastrl.recipes.run_folder import RunFolder
+from fastrl.recipes.run_folder import Replay, RunFolder
 from fastrl.recipes.run_log import Record
 
 ConfigT = TypeVar("ConfigT", bound=RunConfig)
@@ -43,14 +43,15 @@ class Run(ABC, Generic[ConfigT]):
 
     Args:
         config: Of the run; the folder's own config must be equal.
-        folder: Holds config.json, log.jsonl (results, the same for the same config), timings.jsonl
-            and checkpoint.safetensors. It belongs to this run until `run` ends, or `close`. None
-            keeps nothing.
+        folder: Holds config.json, log.jsonl (results, the same for the same config), timings.jsonl,
+            checkpoint.safetensors and the replay that belongs to it. It is this run's until `run`
+            ends, or `close`. None keeps nothing.
 
     Attributes:
         score_name: What `evaluate` measures, in logs and checkpoints.
         model: What is trained; frozen parts, such as target networks, may be in it.
         optimizer: Of the Adam family, over parameters of the model.
+        replay: What was lived through, if `build` makes a buffer of it; checkpoints keep it, too.
         update: Updates so far, as `env_steps`.
         score: Of the last evaluation, -inf before the first.
         records: What `run` has logged in this process; `timings` is how long it took.
@@ -59,6 +60,7 @@ class Run(ABC, Generic[ConfigT]):
     score_name: ClassVar[str]
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
+    replay: Replay | None = None
 
     def __init__(self, config: ConfigT, folder: Path | None = None) -> None:
         self.config = config
@@ -154,7 +156,18 @@ class Run(ABC, Generic[ConfigT]):
         if self._folder is not None:
             counters = {"update": self.update, "env_steps": self.env_steps}
             state = counters | {self.score_name: self.score} | self.state()
-            self._folder.save(self.model, self.optimizer, state)
+            self._folder.save(self.model, self.optimizer, state, self.replay)
+
+    @property
+    def env_share(self) -> float:
+        """The share of training's time that the environments took, where "env_seconds" say it.
+
+        These are a part of the other seconds; evaluations are left out.
+        """
+        rest = ("update", "env_seconds", "evaluate_seconds")
+        training = sum(row[name] for row in self.timings for name in row if name not in rest)
+        engine = sum(row.get("env_seconds", 0.0) for row in self.timings)
+        return float(engine / training) if training else 0.0
 
     @property
     def _spent(self) -> bool:
@@ -165,8 +178,13 @@ class Run(ABC, Generic[ConfigT]):
         return {self.score_name: self.score}
 
     def _go_on(self, folder: RunFolder) -> None:
-        state = folder.restore(self.model, self.optimizer, [self.score_name, *self.state()])
+        keys = [self.score_name, *self.state()]
+        if self.replay is not None:
+            keys.append("replay")
+        state = folder.restore(self.model, self.optimizer, keys)
         if state is not None:
+            if self.replay is not None:
+                self.replay = folder.restore_replay(state, type(self.replay))
             self.update, self.env_steps = state["update"], state["env_steps"]
             self.score = state[self.score_name]
             self.restore(state)

@@ -1,9 +1,15 @@
-"""A run's folder: its config, its logs, its checkpoint, and the lock of whoever trains in it."""
+"""A run's folder: its config, its logs, its checkpoint, and the lock of whoever trains in it.
+
+A replay buffer is too large to be in the checkpoint. It is saved before it, in turns into one of
+two places of which the checkpoint names one, so a killed process leaves the pair that belongs
+together.
+"""
 
 import fcntl
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, Self, TypeVar
 
 import torch
 
@@ -24,6 +30,21 @@ LOG_FILE = "log.jsonl"
 TIMINGS_FILE = "timings.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 LOCK_FILE = "lock"
+REPLAYS = ("replay-0", "replay-1")
+
+
+class Replay(Protocol):
+    """What a checkpoint can have beside it: a `fastrl.ReplayBuffer`, or what saves like one."""
+
+    def save(self, path: Path) -> object:
+        """Writes all of it to a path, over what an earlier save may have left there."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """What was saved there."""
+
+
+ReplayT = TypeVar("ReplayT", bound=Replay)
 
 
 class RunFolder:
@@ -39,6 +60,7 @@ class RunFolder:
         self._path, self._config, self._owner = path, config, owner
         self._log: RunLog | None = None
         self._timings: RunLog | None = None
+        self._replay: str | None = None  # where that of the checkpoint is
         self._lock = self._locked()
         try:
             config_file = path / CONFIG_FILE
@@ -103,6 +125,22 @@ class RunFolder:
             raise
         return state
 
+    def restore_replay(self, state: dict[str, Any], kind: type[ReplayT]) -> ReplayT:
+        """The replay of the checkpoint whose state `restore` gave."""
+        checkpoint = self._path / CHECKPOINT_FILE
+        if state["replay"] not in REPLAYS:
+            raise checkpoint_error(checkpoint, f"its replay is {state['replay']!r}")
+        path = self._path / state["replay"]
+        if not path.exists():
+            raise checkpoint_error(checkpoint, f"{path.name} is not beside it")
+        replay = kind.load(path)
+        self._replay = path.name
+        # What a killed process was writing to; the next save begins from nothing.
+        for name in REPLAYS:
+            if name != self._replay:
+                _remove(self._path / name)
+        return replay
+
     def write(self, record: Record, timings: Record) -> None:
         """Adds a line to each log; nothing to that of the timings if there are none."""
         assert self._log is not None
@@ -112,14 +150,23 @@ class RunFolder:
             self._timings.write(timings)
 
     def save(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        state: dict[str, Any],
+        replay: Replay | None = None,
     ) -> None:
-        """Replaces the checkpoint."""
+        """Replaces the checkpoint, and with it what replay belongs to it."""
         assert self._log is not None
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         tensors |= optimizer_tensors(model, optimizer)
         about = {"config": self._config.to_json(), "log_offset": self._log.offset}
+        place = None
+        if replay is not None:
+            place = about["replay"] = REPLAYS[self._replay == REPLAYS[0]]
+            replay.save(self._path / place)
         save_checkpoint(self._path / CHECKPOINT_FILE, tensors, about | state)
+        self._replay = place
 
     def _locked(self) -> IO[bytes]:
         try:
@@ -153,6 +200,13 @@ class RunFolder:
                 "be empty or hold a run of the same config",
                 f"{path} with {difference}",
             )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _check_tensors(
