@@ -20,6 +20,10 @@ TAXI = [
     *("--env", "Taxi-v3", "--steps", "600", "--option", "is_rainy=true"),
     *("--option", "num_envs=4", "--option", "width=8", "--option", "eval_episodes=2"),
 ]
+BIT_FLIP = [
+    *("--env", "BitFlip-v0", "--steps", "300", "--option", "num_bits=4", "--option", "width=8"),
+    *("--option", "num_envs=4", "--option", "gradient_steps=2", "--option", "eval_episodes=2"),
+]
 
 
 def run(*arguments):
@@ -33,8 +37,10 @@ def run(*arguments):
         (["r3l", *TEXT], 400, TEXT_OPTIONS, "success.png", "steps to 0.9 success"),
         (["grpo", *TEXT], 400, TEXT_OPTIONS, "success.png", "steps to 0.9 success"),
         (["ppo", *TAXI], 600, {"is_rainy": True}, "returns.png", "of them in the environments"),
+        (["dqn", *BIT_FLIP], 300, {"num_bits": 4}, "returns.png", "of them in the environments"),
+        (["sac", *BIT_FLIP], 300, {"num_bits": 4}, "returns.png", "of them in the environments"),
     ],
-    ids=["r3l", "grpo", "ppo"],
+    ids=["r3l", "grpo", "ppo", "dqn", "sac"],
 )
 def test_train_writes_log_checkpoint_and_picture(
     tmp_path, command, steps, env_options, picture, said
@@ -79,7 +85,11 @@ def test_flags_and_options_win_over_presets():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["dqn"], "train: `algorithm` must be one of 'r3l', 'grpo', 'ppo', got 'dqn'"),
+        (
+            ["trpo"],
+            "train: `algorithm` must be one of 'r3l', 'grpo', 'ppo', 'dqn', 'sac', got",
+        ),
+        (["dqn", "--option", "epsilon=2"], "DQNConfig: `epsilon` must be in [0, 1], got 2"),
         (["ppo", "--option", "seed=3"], "`--option` must not be seed, which is --seed"),
         (["ppo", "--env", "Nothing-v0"], "Nothing-v0"),
         (["ppo", "--env", "CodeLock-v0"], "PPO: `env` must have Discrete or one-dimensional Box"),

@@ -5,7 +5,16 @@ import json
 from dataclasses import dataclass
 
 import torch
-from fastrl.recipes import PPO, PPOConfig, TrainConfig, Trainer
+from fastrl.recipes import (
+    DQN,
+    PPO,
+    DQNConfig,
+    PPOConfig,
+    SACDiscrete,
+    SACDiscreteConfig,
+    TrainConfig,
+    Trainer,
+)
 from fastrl.recipes.checkpoints import write_atomically
 from fastrl.recipes.config import RunConfig
 from fastrl.recipes.run import Run, Update
@@ -37,6 +46,25 @@ TAXI = PPOConfig(
     eval_episodes=2,
     checkpoint_every=3,
 )
+
+OFF_POLICY = {
+    "env": "CartPole-v1",
+    "env_steps": 800,
+    "num_envs": 4,
+    "num_steps": 16,
+    "gradient_steps": 3,
+    "batch_size": 8,
+    "capacity": 400,
+    "learning_starts": 100,
+    "n_step": 3,
+    "width": 8,
+    "priority_exponent": 0.6,
+    "eval_every": 4,
+    "eval_episodes": 2,
+    "checkpoint_every": 3,
+}
+CART_POLE_DQN = DQNConfig(**OFF_POLICY)
+CART_POLE_SAC = SACDiscreteConfig(**OFF_POLICY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,4 +155,6 @@ RUNS = {
     "r3l": (Trainer, R3L),
     "ppo-taxi": (PPO, TAXI),
     "ppo-cart-pole": (PPO, dataclasses.replace(TAXI, env="CartPole-v1")),
+    "dqn": (DQN, CART_POLE_DQN),
+    "sac": (SACDiscrete, CART_POLE_SAC),
 }

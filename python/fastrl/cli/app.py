@@ -27,26 +27,28 @@ def _errors_on_one_line() -> Iterator[None]:
 
 @app.command()
 def train(
-    algorithm: Annotated[str, typer.Argument(help="r3l, grpo or ppo")],
+    algorithm: Annotated[str, typer.Argument(help="r3l, grpo, ppo, dqn or sac")],
     env: Annotated[
         str | None,
-        typer.Option(help="id of an environment [CodeLock-v0, for ppo CartPole-v1]"),
+        typer.Option(help="id of an environment [one that suits the algorithm]"),
     ] = None,
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     levels: Annotated[
         int | None,
         typer.Option(
-            help="train on so many fixed levels; 0 draws a new one every time [1, for ppo 0]"
+            help="train on so many fixed levels; 0 draws a new one every time [1, without texts 0]"
         ),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="budget of environment steps [100000, for ppo as the environment needs]"),
+        typer.Option(
+            help="budget of environment steps [100000, without texts as the environment needs]"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="the run's folder; a run in it goes on")] = Path("runs"),
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="of Adam [0.001, for ppo as the environment needs]"),
+        typer.Option(help="of Adam [0.001, without texts as the environment needs]"),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -56,7 +58,7 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train R³L, GRPO or PPO; a killed run goes on where its last checkpoint was."""
+    """Train an algorithm; a killed run goes on where its last checkpoint was."""
     from fastrl._dispatch import Arguments
     from fastrl.cli.recipes import RECIPES, read_config
     from fastrl.cli.runs import open_runs, run_training

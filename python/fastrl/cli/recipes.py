@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 from fastrl._dispatch import argument_error
 from fastrl.cli.options import read_option
 from fastrl.recipes.config import RunConfig, TrainConfig
+from fastrl.recipes.dqn import DQN, DQNConfig
 from fastrl.recipes.ppo import PPO, PPOConfig
 from fastrl.recipes.run import Run
+from fastrl.recipes.sac_discrete import SACDiscrete, SACDiscreteConfig
 from fastrl.recipes.train import Trainer
 
 
@@ -34,6 +36,8 @@ RECIPES = {
     "r3l": _of_texts("R³L", "r3l"),
     "grpo": _of_texts("GRPO", "grpo"),
     "ppo": Recipe("PPO", PPO, PPOConfig, {"env": "CartPole-v1"}, "returns.png"),
+    "dqn": Recipe("DQN", DQN, DQNConfig, {"env": "CartPole-v1"}, "returns.png"),
+    "sac": Recipe("SAC", SACDiscrete, SACDiscreteConfig, {"env": "Acrobot-v1"}, "returns.png"),
 }
 
 # What has a flag of its own is no key of --option.

@@ -51,7 +51,7 @@ def _return_now(run: Run[Any], record: Record) -> str:
     return f"return {record.get('episode_return', math.nan):.1f}  evaluated {run.score:.1f}"
 
 
-def _return_summary(label: str, run: Any, log: list[Record], seconds: float) -> dict[str, str]:
+def _return_summary(label: str, run: Run[Any], log: list[Record], seconds: float) -> dict[str, str]:
     return {
         "environment steps": f"{log[-1]['env_steps']:,}",
         "return at the end": f"{run.score:.1f}",

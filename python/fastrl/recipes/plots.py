@@ -8,7 +8,7 @@ from fastrl.recipes.run_log import Record
 # By the name of the score: what the axes say.
 _AXES = {
     "success": ("environment steps (attempts and retries)", "success without advice"),
-    "eval_return": ("environment steps", "mean return, most likely actions"),
+    "eval_return": ("environment steps", "mean return, preferred actions"),
 }
 
 
