@@ -39,8 +39,9 @@ def run(*arguments):
         (["ppo", *TAXI], 600, {"is_rainy": True}, "returns.png", "of them in the environments"),
         (["dqn", *BIT_FLIP], 300, {"num_bits": 4}, "returns.png", "of them in the environments"),
         (["sac", *BIT_FLIP], 300, {"num_bits": 4}, "returns.png", "of them in the environments"),
+        (["her", *BIT_FLIP], 300, {"num_bits": 4}, "success.png", "success at the end"),
     ],
-    ids=["r3l", "grpo", "ppo", "dqn", "sac"],
+    ids=["r3l", "grpo", "ppo", "dqn", "sac", "her"],
 )
 def test_train_writes_log_checkpoint_and_picture(
     tmp_path, command, steps, env_options, picture, said
@@ -87,8 +88,9 @@ def test_flags_and_options_win_over_presets():
     [
         (
             ["trpo"],
-            "train: `algorithm` must be one of 'r3l', 'grpo', 'ppo', 'dqn', 'sac', got",
+            "train: `algorithm` must be one of 'r3l', 'grpo', 'ppo', 'dqn', 'sac', 'her', got",
         ),
+        (["her", "--env", "CartPole-v1"], "HindsightDQN: `env` must have goals, got CartPole-v1"),
         (["dqn", "--option", "epsilon=2"], "DQNConfig: `epsilon` must be in [0, 1], got 2"),
         (["ppo", "--option", "seed=3"], "`--option` must not be seed, which is --seed"),
         (["ppo", "--env", "Nothing-v0"], "Nothing-v0"),

@@ -9,6 +9,8 @@ from fastrl.recipes import (
     DQN,
     PPO,
     DQNConfig,
+    HindsightDQN,
+    HindsightDQNConfig,
     PPOConfig,
     SACDiscrete,
     SACDiscreteConfig,
@@ -65,6 +67,10 @@ OFF_POLICY = {
 }
 CART_POLE_DQN = DQNConfig(**OFF_POLICY)
 CART_POLE_SAC = SACDiscreteConfig(**OFF_POLICY)
+BIT_FLIP_HER = HindsightDQNConfig(
+    **OFF_POLICY | {"env": "BitFlip-v0", "n_step": 1, "priority_exponent": 0.0},
+    env_options={"num_bits": 6},
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,4 +163,5 @@ RUNS = {
     "ppo-cart-pole": (PPO, dataclasses.replace(TAXI, env="CartPole-v1")),
     "dqn": (DQN, CART_POLE_DQN),
     "sac": (SACDiscrete, CART_POLE_SAC),
+    "her": (HindsightDQN, BIT_FLIP_HER),
 }

@@ -27,7 +27,7 @@ def _errors_on_one_line() -> Iterator[None]:
 
 @app.command()
 def train(
-    algorithm: Annotated[str, typer.Argument(help="r3l, grpo, ppo, dqn or sac")],
+    algorithm: Annotated[str, typer.Argument(help="r3l, grpo, ppo, dqn, sac or her")],
     env: Annotated[
         str | None,
         typer.Option(help="id of an environment [one that suits the algorithm]"),

@@ -8,6 +8,7 @@ from fastrl._dispatch import argument_error
 from fastrl.cli.options import read_option
 from fastrl.recipes.config import RunConfig, TrainConfig
 from fastrl.recipes.dqn import DQN, DQNConfig
+from fastrl.recipes.her import HindsightDQN, HindsightDQNConfig
 from fastrl.recipes.ppo import PPO, PPOConfig
 from fastrl.recipes.run import Run
 from fastrl.recipes.sac_discrete import SACDiscrete, SACDiscreteConfig
@@ -38,6 +39,9 @@ RECIPES = {
     "ppo": Recipe("PPO", PPO, PPOConfig, {"env": "CartPole-v1"}, "returns.png"),
     "dqn": Recipe("DQN", DQN, DQNConfig, {"env": "CartPole-v1"}, "returns.png"),
     "sac": Recipe("SAC", SACDiscrete, SACDiscreteConfig, {"env": "Acrobot-v1"}, "returns.png"),
+    "her": Recipe(
+        "DQN + HER", HindsightDQN, HindsightDQNConfig, {"env": "BitFlip-v0"}, "success.png"
+    ),
 }
 
 # What has a flag of its own is no key of --option.

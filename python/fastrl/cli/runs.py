@@ -61,10 +61,25 @@ def _return_summary(label: str, run: Run[Any], log: list[Record], seconds: float
     }
 
 
+def _goal_now(run: Run[Any], record: Record) -> str:
+    return f"return {record.get('episode_return', math.nan):.1f}  success {max(run.score, 0.0):.2f}"
+
+
+def _goal_summary(label: str, run: Run[Any], log: list[Record], seconds: float) -> dict[str, str]:
+    reached = steps_to(log, "eval_success", TARGET)
+    return {
+        "environment steps": f"{log[-1]['env_steps']:,}",
+        f"steps to {TARGET} success": "not reached" if reached is None else f"{reached:,}",
+        "success at the end": f"{run.score:.2f}",
+        "seconds": f"{seconds:.1f}",
+    }
+
+
 # By the name of the score.
 REPORTS = {
     "success": Report(_success_now, _success_summary),
     "eval_return": Report(_return_now, _return_summary),
+    "eval_success": Report(_goal_now, _goal_summary),
 }
 
 

@@ -9,6 +9,7 @@ from fastrl.recipes.run_log import Record
 _AXES = {
     "success": ("environment steps (attempts and retries)", "success without advice"),
     "eval_return": ("environment steps", "mean return, preferred actions"),
+    "eval_success": ("environment steps", "success, preferred actions"),
 }
 
 
@@ -35,7 +36,7 @@ def plot_scores(
 
     Args:
         panels: Logs of runs by label, by title.
-        score_name: As of the runs, "success" or "eval_return".
+        score_name: As of the runs, "success", "eval_return" or "eval_success".
         path: The file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -54,7 +55,7 @@ def plot_scores(
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_ylabel(y_label)
-        if score_name == "success":
+        if "success" in score_name:
             axes.set_ylim(-0.02, 1.02)
         axes.set_title(title)
         axes.grid(alpha=0.3)
