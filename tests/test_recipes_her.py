@@ -22,15 +22,18 @@ def solve(**changes):
 
 
 def test_hindsight_solves_what_plain_dqn_does_not():
-    hindsight = solve(target_success=0.9)
-    assert hindsight.score >= 0.9
+    small = {"width": 64, "batch_size": 64}
+    hindsight = solve(target_success=0.8, **small)
+    assert hindsight.score >= 0.8
     assert hindsight.env_steps < hindsight.config.env_steps
-    plain = solve(num_goals=0, env_steps=hindsight.env_steps, seed=hindsight.config.seed)
+    plain = solve(num_goals=0, env_steps=hindsight.env_steps, **small)
     assert plain.score < 0.5
 
 
-def test_the_share_of_relabeled_goals_and_their_rewards():
-    run = HindsightDQN(tiny())
+@pytest.mark.parametrize("ends_at_goals", [True, False])
+def test_the_share_of_relabeled_goals_and_their_rewards(ends_at_goals):
+    options = {"num_bits": 6, "terminate_at_goal": ends_at_goals}
+    run = HindsightDQN(tiny(ends_at_goals=ends_at_goals, env_options=options))
     for _ in range(4):
         run.step()
     batch = run.replay.sample(4000, output="torch", relabel=run.relabel)
@@ -40,6 +43,7 @@ def test_the_share_of_relabeled_goals_and_their_rewards():
     hit = (reached == wanted).all(-1)
     assert torch.equal(batch.rewards == 0, hit)
     assert (batch.rewards[~hit] == -1).all()
+    assert torch.equal(batch.discounts == 0, hit & ends_at_goals)
     plain = run.replay.gather(batch.handles)
     new = (plain.observations["desired_goal"] != wanted.numpy()).any(-1).mean()
     # Of 4 in 5 that get a new goal a few get their own.
@@ -57,6 +61,7 @@ def test_scores_are_successes():
     ("changes", "error", "message"),
     [
         ({"strategy": "past"}, ValueError, "HindsightDQNConfig: `strategy` must be one of"),
+        ({"ends_at_goals": 1}, TypeError, "`ends_at_goals` must be True or False"),
         ({"num_goals": -1}, ValueError, "`num_goals` must be at least 0, got -1"),
         ({"target_success": 2}, ValueError, r"`target_success` must be in \[0, 1\], got 2"),
         (

@@ -7,14 +7,15 @@ Reference: Andrychowicz et al., "Hindsight experience replay", 2017.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fastrl._dispatch import Arguments
 from fastrl.envs.goal_vector import GoalVectorEnv
 from fastrl.recipes.dqn import DeepQ, DQNConfig
 from fastrl.replay import HER
 
-STRATEGIES = ("future", "final", "episode")
+STRATEGIES = ("future", "final", "episode", "random")
+_GOALS = 5  # a stream of random numbers beside those of all off-policy runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,10 @@ class HindsightDQNConfig(DQNConfig):
 
     Args:
         strategy: Where goals are from: "future" steps of the transition's episode, its "final"
-            one, or any of the "episode".
-        num_goals: k, relabelled transitions for each one with the goal that it had; 0 is plain DQN.
+            one, any of the "episode", or any in the buffer ("random").
+        num_goals: k, relabeled transitions for each one with the goal that it had; 0 is plain DQN.
+        ends_at_goals: Whether an episode is over where its goal is reached, with a reward of 0;
+            what is relabeled ends there, too.
         target_success: Training also ends when an evaluation reaches this; None never does.
     """
 
@@ -45,6 +48,7 @@ class HindsightDQNConfig(DQNConfig):
 
     strategy: str = "future"
     num_goals: int = 4
+    ends_at_goals: bool = True
     target_success: float | None = None
     n_step: int = 1
     priority_exponent: float = 0.0
@@ -54,6 +58,7 @@ class HindsightDQNConfig(DQNConfig):
         check = self._arguments
         check.choice("strategy", self.strategy, STRATEGIES)
         check.integer("num_goals", self.num_goals, low=0)
+        check.flag("ends_at_goals", self.ends_at_goals)
         if self.target_success is not None:
             check.number("target_success", self.target_success, low=0, high=1)
 
@@ -73,11 +78,18 @@ class HindsightDQN(DeepQ[HindsightDQNConfig]):
         super().build()
         if not isinstance(self.envs, GoalVectorEnv):
             raise Arguments("HindsightDQN").error("env", "have goals", self.config.env)
-        if self.config.num_goals:
+        config, compute_reward = self.config, self.envs.compute_reward
+
+        def reached(achieved: Any, desired: Any, info: object) -> Any:
+            return compute_reward(achieved, desired) == 0
+
+        if config.num_goals:
             self.relabel = HER(
-                self.config.strategy,
-                k=self.config.num_goals,
-                compute_reward=self.envs.compute_reward,
+                config.strategy,
+                k=config.num_goals,
+                compute_reward=compute_reward,
+                compute_terminated=reached if config.ends_at_goals else None,
+                seed=self.seed(_GOALS),
             )
 
     def evaluate(self) -> float:
