@@ -149,7 +149,7 @@ class OffPolicyRun(Run[ConfigT]):
             if isinstance(space, gymnasium.spaces.Dict)
             else (space.shape, space.dtype)
         )
-        sampler = Uniform()
+        sampler: Uniform | Prioritized = Uniform()
         if config.priority_exponent:
             sampler = Prioritized(config.priority_exponent, epsilon=config.priority_epsilon)
         self.replay = ReplayBuffer(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from fastrl.recipes.config import RunConfig
-from fastrl.recipes.run_folder import Replay, RunFolder
+from fastrl.recipes.run_folder import RunFolder
 from fastrl.recipes.run_log import Record
 
 ConfigT = TypeVar("ConfigT", bound=RunConfig)
@@ -60,7 +60,7 @@ class Run(ABC, Generic[ConfigT]):
     score_name: ClassVar[str]
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
-    replay: Replay | None = None
+    replay: Any = None  # a Replay, of a type that the recipe knows
 
     def __init__(self, config: ConfigT, folder: Path | None = None) -> None:
         self.config = config
