@@ -47,8 +47,9 @@ nb::dict BatchSet::hand_out() const { return copy_of(shown_); }
 
 nb::object BatchRing::acquire() {
   for (const nb::object& set : sets_) {
-    auto& candidate = nb::cast<BatchSet&>(set);
-    if (candidate.is_free()) return set;
+    // A thread that has acquired it may not have handed out its arrays yet.
+    const bool is_acquired = Py_REFCNT(set.ptr()) > 1;
+    if (!is_acquired && nb::cast<BatchSet&>(set).is_free()) return set;
   }
   nb::object made = make_();
   if (sets_.size() == kMaxSize) sets_.erase(sets_.begin());

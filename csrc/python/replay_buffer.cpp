@@ -19,6 +19,7 @@
 
 #include "core/check.h"
 #include "python/numpy_head.h"
+#include "python/patience.h"
 #include "python/replay_batches.h"
 #include "python/saving.h"
 
@@ -65,37 +66,60 @@ struct Leaf {
 
 class BoundReplayBuffer {
  public:
-  BoundReplayBuffer(const MemoryPlace& place, const BufferOptions& options,
-                    std::vector<Leaf> leaves)
-      : buffer_(place, options), leaves_(std::move(leaves)) {
-    find_numpy();
-  }
-  BoundReplayBuffer(Memory memory, std::vector<Leaf> leaves)
-      : buffer_(std::move(memory)), leaves_(std::move(leaves)) {
-    find_numpy();
-  }
-
-  // What was saved; `become_known` is to follow, with the GIL.
-  BoundReplayBuffer(const MemoryPlace& place, const BufferOptions& options,
-                    const SavedFolder& saved, LoadedBlobs& others)
-      : buffer_(place, options, saved, others.memory()) {
-    saver_.adopt(saved);
-  }
-  void become_known(std::vector<Leaf> leaves) {
-    leaves_ = std::move(leaves);
-    find_numpy();
+  BoundReplayBuffer(std::unique_ptr<ReplayBuffer> buffer, std::vector<Leaf> leaves)
+      : buffer_(std::move(buffer)), leaves_(std::move(leaves)) {
+    const nb::module_ numpy = nb::module_::import_("numpy");
+    empty_ = numpy.attr("empty");
+    bool_ = numpy.attr("dtype")("bool");
+    int64_ = numpy.attr("dtype")("int64");
+    uint64_ = numpy.attr("dtype")("uint64");
+    float32_ = numpy.attr("dtype")("float32");
+    float64_ = numpy.attr("dtype")("float64");
   }
 
-  ReplayBuffer& buffer() { return buffer_; }
+  ~BoundReplayBuffer() {
+    if (buffer_->memory().is_inherited()) {
+      buffer_.release();  // NOLINT(bugprone-unused-return-value): see buffer()
+      return;
+    }
+    const nb::gil_scoped_release released;  // the last one writes a file through
+    buffer_.reset();
+  }
+  BoundReplayBuffer(const BoundReplayBuffer&) = delete;
+  BoundReplayBuffer& operator=(const BoundReplayBuffer&) = delete;
+
+  // Needs the GIL. A forked child opens what its parent shares anew: a thread of the parent, which
+  // the child has not, may have been inside of the buffer.
+  ReplayBuffer& buffer() {
+    if (buffer_->memory().is_inherited()) {
+      auto own = std::make_unique<ReplayBuffer>(Memory::inherit(buffer_->memory()));
+      buffer_.release();  // NOLINT(bugprone-unused-return-value): it cannot be taken apart here
+      buffer_ = std::move(own);
+    }
+    return *buffer_;
+  }
+  // Calls call(buffer) without the GIL.
+  template <typename Call>
+  auto released(Call call) {
+    ReplayBuffer& of = buffer();
+    const nb::gil_scoped_release without;
+    return call(of);
+  }
+
+  // What it was loaded from is what it was saved to last.
+  void adopt(const SavedFolder& saved) { saver_.adopt(saved); }
 
   nb::tuple save(const std::string& path, const std::string& layout, const NamedBlobs& others) {
-    return saver_.save(
-        [&](Saver& saver) { return buffer_.save(saver, path, layout, blobs_of(others)); });
+    ReplayBuffer& of = buffer();
+    const std::vector<Blob> blobs = blobs_of(others);
+    return saver_.save([&](Saver& saver) { return of.save(saver, path, layout, blobs); });
   }
 
   // The handles, or None where an argument is not as it should be.
   nb::object add(const nb::dict& fields, nb::handle terminated, nb::handle truncated,
-                 nb::handle final_observations, nb::handle priorities, nb::handle lanes) {
+                 nb::handle final_observations, nb::handle priorities, nb::handle lanes,
+                 double timeout) {
+    ReplayBuffer& to = buffer();
     const Argument terminations(terminated, bool_);
     const std::vector<std::int64_t> leading = terminations.shape();
     if (leading.empty() || leading.size() > 2) return nb::none();
@@ -107,10 +131,11 @@ class BoundReplayBuffer {
     if (!truncations.has_shape(leading, {})) return nb::none();
     rows.terminated = terminations.data<std::uint8_t>();
     rows.truncated = truncations.data<std::uint8_t>();
-    if (!read_values(fields, leading, false, rows.values)) return nb::none();
+    std::vector<nb::object> held;
+    if (!read_values(fields, leading, false, rows.values, held)) return nb::none();
     if (!final_observations.is_none() &&
-        (buffer_.options().next_step_autoreset ||
-         !read_values(final_observations, leading, true, rows.final_values))) {
+        (to.options().next_step_autoreset ||
+         !read_values(final_observations, leading, true, rows.final_values, held))) {
       return nb::none();
     }
     if (!priorities.is_none()) {
@@ -123,8 +148,13 @@ class BoundReplayBuffer {
                                             : nb::make_tuple(leading[0])),
                uint64_);
     auto* written = const_cast<std::uint64_t*>(Argument(handles, uint64_).data<std::uint64_t>());
-    const nb::gil_scoped_release released;
-    buffer_.add(rows, written);
+    const bool waited = patiently(
+        "add", timeout, [&] { return to.add(rows, written); },
+        [&] {
+          return released(
+              [](ReplayBuffer& of) { return of.limiter().why_adding_waits(of.limiter_counts()); });
+        });
+    if (waited) to.limiter().count_add_wait();
     return handles;
   }
 
@@ -132,12 +162,15 @@ class BoundReplayBuffer {
     const Argument chosen(lanes, int64_);
     const std::vector<std::int64_t> leading = chosen.shape();
     std::vector<const std::byte*> values;
-    if (leading.size() != 1 || !read_values(final_observations, leading, true, values)) {
+    if (leading.size() != 1) return false;
+    std::vector<nb::object> held;
+    if (!final_observations.is_none() &&
+        !read_values(final_observations, leading, true, values, held)) {
       return false;
     }
-    const auto* first = chosen.data<std::int64_t>();
-    const nb::gil_scoped_release released;
-    buffer_.end_episodes({first, static_cast<std::size_t>(leading[0])}, values);
+    const std::span<const std::int64_t> of{chosen.data<std::int64_t>(),
+                                           static_cast<std::size_t>(leading[0])};
+    released([&](ReplayBuffer& to) { to.end_episodes(of, values); });
     return true;
   }
 
@@ -150,8 +183,9 @@ class BoundReplayBuffer {
                                             static_cast<std::size_t>(shape[0])};
     std::int64_t applied = 0;
     const auto update = [&]<typename T>(const T* values) {
-      const nb::gil_scoped_release released;
-      applied = buffer_.update_priorities(of, std::span<const T>(values, of.size()), sampler);
+      released([&](ReplayBuffer& to) {
+        applied = to.update_priorities(of, std::span<const T>(values, of.size()), sampler);
+      });
     };
     const Argument doubles(priorities, float64_);
     const Argument floats(priorities, float32_);
@@ -165,13 +199,21 @@ class BoundReplayBuffer {
     return nb::int_(applied);
   }
 
-  nb::dict sample(std::int64_t n, std::size_t sampler, double importance_exponent,
-                  BatchRing& ring) {
+  nb::dict sample(std::int64_t n, std::size_t sampler, double importance_exponent, BatchRing& ring,
+                  double timeout) {
     const nb::object held = ring.acquire();
     const auto& set = nb::cast<const BatchSet&>(held);
     nb::dict batch = set.hand_out();
-    const nb::gil_scoped_release released;
-    buffer_.sample(n, sampler, importance_exponent, set.arrays());
+    ReplayBuffer& from = buffer();
+    const bool waited = patiently(
+        "sample", timeout,
+        [&] { return from.sample(n, sampler, importance_exponent, set.arrays()); },
+        [&] {
+          return released([](ReplayBuffer& of) {
+            return of.limiter().why_sampling_waits(of.limiter_counts());
+          });
+        });
+    if (waited) from.limiter().count_sample_wait();
     return batch;
   }
 
@@ -179,25 +221,15 @@ class BoundReplayBuffer {
     const nb::object held = ring.acquire();
     const auto& set = nb::cast<const BatchSet&>(held);
     nb::dict batch = set.hand_out();
-    const nb::gil_scoped_release released;
-    buffer_.gather({pointer<const std::uint64_t>(handles), static_cast<std::size_t>(n)},
-                   set.arrays());
+    const std::span<const std::uint64_t> of{pointer<const std::uint64_t>(handles),
+                                            static_cast<std::size_t>(n)};
+    released([&](ReplayBuffer& from) { from.gather(of, set.arrays()); });
     return batch;
   }
 
  private:
-  void find_numpy() {
-    const nb::module_ numpy = nb::module_::import_("numpy");
-    empty_ = numpy.attr("empty");
-    bool_ = numpy.attr("dtype")("bool");
-    int64_ = numpy.attr("dtype")("int64");
-    uint64_ = numpy.attr("dtype")("uint64");
-    float32_ = numpy.attr("dtype")("float32");
-    float64_ = numpy.attr("dtype")("float64");
-  }
-
   bool read_lanes(nb::handle lanes, NewRows& rows) {
-    if (lanes.is_none()) return rows.num_lanes == buffer_.options().num_lanes;
+    if (lanes.is_none()) return rows.num_lanes == buffer_->options().num_lanes;
     const Argument chosen(lanes, int64_);
     if (!chosen.has_shape({rows.num_lanes}, {})) return false;
     rows.lanes = chosen.data<std::int64_t>();
@@ -205,12 +237,13 @@ class BoundReplayBuffer {
   }
 
   // Addresses by field; with `final` of observations alone, which then lie in `given` itself.
+  // Arrays in dicts of the caller's are held: another thread might take them out.
   bool read_values(nb::handle given, const std::vector<std::int64_t>& leading, bool final,
-                   std::vector<const std::byte*>& values) const {
-    if (final && !buffer_.options().has_observations()) return false;
+                   std::vector<const std::byte*>& values, std::vector<nb::object>& held) const {
+    if (final && !buffer_->options().has_observations()) return false;
     values.assign(leaves_.size(), nullptr);
     for (std::size_t f = 0; f < leaves_.size(); ++f) {
-      if (final && !buffer_.options().fields[f].is_observation()) continue;
+      if (final && !buffer_->options().fields[f].is_observation()) continue;
       nb::handle value = given;
       for (std::size_t depth = final ? 1 : 0; depth < leaves_[f].path.size(); ++depth) {
         if (!PyDict_CheckExact(value.ptr()) ||
@@ -223,11 +256,12 @@ class BoundReplayBuffer {
       const Argument array(value, leaves_[f].dtype);
       if (!array.has_shape(leading, leaves_[f].shape)) return false;
       values[f] = array.data<std::byte>();
+      if (leaves_[f].path.size() > 1) held.push_back(nb::borrow(value));
     }
     return true;
   }
 
-  ReplayBuffer buffer_;
+  std::unique_ptr<ReplayBuffer> buffer_;
   std::vector<Leaf> leaves_;
   BoundSaver saver_;
   nb::object empty_, bool_, int64_, uint64_, float32_, float64_;
@@ -289,6 +323,10 @@ BufferOptions options_of(const nb::dict& given) {
   options.gamma = item<double>(given, "gamma");
   options.next_step_autoreset = item<bool>(given, "next_step_autoreset");
   options.seed = item<std::uint64_t>(given, "seed");
+  const auto limiter = item<nb::dict>(given, "limiter");
+  options.limiter = {item<double>(limiter, "samples_per_insert"),
+                     item<double>(limiter, "error_buffer"),
+                     item<std::int64_t>(limiter, "min_size")};
   for (const nb::handle field : item<nb::list>(given, "fields")) {
     options.fields.push_back(field_of(nb::cast<nb::dict>(field)));
   }
@@ -353,6 +391,11 @@ nb::dict described(const BufferOptions& options) {
   of["gamma"] = options.gamma;
   of["next_step_autoreset"] = options.next_step_autoreset;
   of["seed"] = options.seed;
+  nb::dict limiter;
+  limiter["samples_per_insert"] = options.limiter.samples_per_insert;
+  limiter["error_buffer"] = options.limiter.error_buffer;
+  limiter["min_size"] = options.limiter.min_size;
+  of["limiter"] = limiter;
   nb::list fields;
   for (const Field& field : options.fields) fields.append(described(field));
   nb::list samplers;
@@ -377,89 +420,107 @@ void raise_os_error(const std::system_error& error) {
 }
 
 void bind_calls(nb::class_<BoundReplayBuffer>& bound) {
-  const auto released = nb::call_guard<nb::gil_scoped_release>();
   bound.def("add", &BoundReplayBuffer::add, nb::arg("fields"), nb::arg("terminated"),
             nb::arg("truncated"), nb::arg("final_observations").none(),
-            nb::arg("priorities").none(), nb::arg("lanes").none());
+            nb::arg("priorities").none(), nb::arg("lanes").none(), nb::arg("timeout"));
   bound.def("end_episodes", &BoundReplayBuffer::end_episodes, nb::arg("lanes"),
-            nb::arg("final_observations"));
+            nb::arg("final_observations").none());
   bound.def("sample", &BoundReplayBuffer::sample, nb::arg("n"), nb::arg("sampler"),
-            nb::arg("importance_exponent"), nb::arg("ring"));
+            nb::arg("importance_exponent"), nb::arg("ring"), nb::arg("timeout"));
   bound.def("gather", &BoundReplayBuffer::gather, nb::arg("handles"), nb::arg("n"),
             nb::arg("ring"));
   bound.def(
       "gather_rows",
       [](BoundReplayBuffer& self, std::uintptr_t lanes, std::uintptr_t rows, std::int64_t n,
          std::size_t field, std::uintptr_t to) {
-        self.buffer().gather_rows(span_at<std::int64_t>(lanes, n), span_at<std::int64_t>(rows, n),
-                                  field, pointer<std::byte>(to));
+        self.released([&](ReplayBuffer& from) {
+          from.gather_rows(span_at<std::int64_t>(lanes, n), span_at<std::int64_t>(rows, n), field,
+                           pointer<std::byte>(to));
+        });
       },
-      nb::arg("lanes"), nb::arg("rows"), nb::arg("n"), nb::arg("field"), nb::arg("to"), released);
+      nb::arg("lanes"), nb::arg("rows"), nb::arg("n"), nb::arg("field"), nb::arg("to"));
   bound.def("update_priorities", &BoundReplayBuffer::update_priorities, nb::arg("handles"),
             nb::arg("priorities"), nb::arg("sampler"));
   bound.def(
       "priorities",
       [](BoundReplayBuffer& self, std::uintptr_t handles, std::int64_t n, std::size_t sampler,
          std::uintptr_t to) {
-        self.buffer().priorities(span_at<std::uint64_t>(handles, n), sampler, pointer<double>(to));
+        self.released([&](ReplayBuffer& from) {
+          from.priorities(span_at<std::uint64_t>(handles, n), sampler, pointer<double>(to));
+        });
       },
-      nb::arg("handles"), nb::arg("n"), nb::arg("sampler"), nb::arg("to"), released);
+      nb::arg("handles"), nb::arg("n"), nb::arg("sampler"), nb::arg("to"));
   bound.def(
       "evict",
       [](BoundReplayBuffer& self, std::uintptr_t handles, std::int64_t n) {
-        return self.buffer().evict(span_at<std::uint64_t>(handles, n));
+        return self.released(
+            [&](ReplayBuffer& from) { return from.evict(span_at<std::uint64_t>(handles, n)); });
       },
-      nb::arg("handles"), nb::arg("n"), released);
+      nb::arg("handles"), nb::arg("n"));
   bound.def(
       "num_drawable_by",
       [](BoundReplayBuffer& self, std::size_t sampler) {
-        return self.buffer().num_drawable(sampler);
+        return self.released([&](ReplayBuffer& of) { return of.num_drawable(sampler); });
       },
-      nb::arg("sampler"), released);
+      nb::arg("sampler"));
   bound.def(
       "are_drawable",
       [](BoundReplayBuffer& self, std::uintptr_t handles, std::int64_t n, std::uintptr_t to) {
-        self.buffer().are_drawable(span_at<std::uint64_t>(handles, n), pointer<std::uint8_t>(to));
+        self.released([&](ReplayBuffer& of) {
+          of.are_drawable(span_at<std::uint64_t>(handles, n), pointer<std::uint8_t>(to));
+        });
       },
-      nb::arg("handles"), nb::arg("n"), nb::arg("to"), released);
+      nb::arg("handles"), nb::arg("n"), nb::arg("to"));
   bound.def(
       "ended_episodes",
       [](BoundReplayBuffer& self, std::uintptr_t after, std::uintptr_t lanes,
          std::uintptr_t numbers, std::uintptr_t begins, std::uintptr_t last_rows,
          std::uintptr_t oldest_rows, std::int64_t capacity) {
-        return self.buffer().ended_episodes(
-            span_at<std::int64_t>(after, self.buffer().options().num_lanes),
-            {pointer<std::int64_t>(lanes), pointer<std::int64_t>(numbers),
-             pointer<std::int64_t>(begins), pointer<std::int64_t>(last_rows),
-             pointer<std::int64_t>(oldest_rows)},
-            capacity);
+        return self.released([&](ReplayBuffer& of) {
+          return of.ended_episodes(span_at<std::int64_t>(after, of.options().num_lanes),
+                                   {pointer<std::int64_t>(lanes), pointer<std::int64_t>(numbers),
+                                    pointer<std::int64_t>(begins), pointer<std::int64_t>(last_rows),
+                                    pointer<std::int64_t>(oldest_rows)},
+                                   capacity);
+        });
       },
       nb::arg("after"), nb::arg("lanes"), nb::arg("numbers"), nb::arg("begins"),
-      nb::arg("last_rows"), nb::arg("oldest_rows"), nb::arg("capacity"), released);
+      nb::arg("last_rows"), nb::arg("oldest_rows"), nb::arg("capacity"));
   bound.def(
       "lane_states",
       [](BoundReplayBuffer& self, std::uintptr_t to) {
-        self.buffer().lane_states(pointer<std::int32_t>(to));
+        self.released([&](ReplayBuffer& of) { of.lane_states(pointer<std::int32_t>(to)); });
       },
-      nb::arg("to"), released);
+      nb::arg("to"));
   bound.def(
       "places",
       [](BoundReplayBuffer& self, std::uintptr_t handles, std::int64_t n, std::uintptr_t lanes,
          std::uintptr_t rows, std::uintptr_t first_rows, std::uintptr_t last_rows,
          std::uintptr_t complete) {
-        self.buffer().places(span_at<std::uint64_t>(handles, n),
-                             {pointer<std::int64_t>(lanes), pointer<std::int64_t>(rows),
-                              pointer<std::int64_t>(first_rows), pointer<std::int64_t>(last_rows),
-                              pointer<std::uint8_t>(complete)});
+        const ReplayBuffer::Places to{pointer<std::int64_t>(lanes), pointer<std::int64_t>(rows),
+                                      pointer<std::int64_t>(first_rows),
+                                      pointer<std::int64_t>(last_rows),
+                                      pointer<std::uint8_t>(complete)};
+        self.released(
+            [&](ReplayBuffer& from) { from.places(span_at<std::uint64_t>(handles, n), to); });
       },
       nb::arg("handles"), nb::arg("n"), nb::arg("lanes"), nb::arg("rows"), nb::arg("first_rows"),
-      nb::arg("last_rows"), nb::arg("complete"), released);
+      nb::arg("last_rows"), nb::arg("complete"));
   bound.def(
       "drawable_handles",
       [](BoundReplayBuffer& self, std::uintptr_t to, std::int64_t capacity) {
-        return self.buffer().drawable_handles(pointer<std::uint64_t>(to), capacity);
+        return self.released([&](ReplayBuffer& from) {
+          return from.drawable_handles(pointer<std::uint64_t>(to), capacity);
+        });
       },
-      nb::arg("to"), nb::arg("capacity"), released);
+      nb::arg("to"), nb::arg("capacity"));
+  bound.def("restart_limiter", [](BoundReplayBuffer& self) {
+    self.released([](ReplayBuffer& of) { of.restart_limiter(); });
+  });
+  bound.def_prop_ro("num_waits", [](BoundReplayBuffer& self) {
+    const Limiter& of = self.buffer().limiter();
+    return nb::make_tuple(of.num_add_waits(), of.num_sample_waits());
+  });
 }
 
 }  // namespace
@@ -474,27 +535,41 @@ void bind_replay_buffer(nb::module_& m) {
         }
       },
       nullptr);
+  nb::exception<LimiterTimeout>(m, "LimiterTimeout", PyExc_TimeoutError);
   bind_replay_batches(m);
   nb::class_<BoundReplayBuffer> bound(m, "ReplayBuffer");
   bound.def(
       "__init__",
       [](BoundReplayBuffer* self, int kind, const std::string& name, const nb::dict& options) {
-        new (self) BoundReplayBuffer(place_of(kind, name), options_of(options),
-                                     leaves_of(item<nb::list>(options, "fields")));
+        const BufferOptions read = options_of(options);
+        std::unique_ptr<ReplayBuffer> made;
+        {
+          const nb::gil_scoped_release released;  // all of a large file is reserved here
+          made = std::make_unique<ReplayBuffer>(place_of(kind, name), read);
+        }
+        new (self) BoundReplayBuffer(std::move(made), leaves_of(item<nb::list>(options, "fields")));
       },
       nb::arg("kind"), nb::arg("name"), nb::arg("options"));
   bound.def_static(
       "options_at",
       [](int kind, const std::string& name) {
-        const Memory memory = Memory::open(place_of(kind, name));
-        return described(read_header(memory.data(), memory.size(), name.c_str()));
+        const auto read = [&] {
+          const nb::gil_scoped_release released;  // it may wait for who makes or closes it
+          const Memory memory = Memory::open(place_of(kind, name));
+          return read_header(memory.data(), memory.size(), name.c_str());
+        };
+        return described(read());
       },
       nb::arg("kind"), nb::arg("name"));
   bound.def_static(
       "open",
       [](int kind, const std::string& name, const nb::list& fields) {
-        return std::make_unique<BoundReplayBuffer>(Memory::open(place_of(kind, name)),
-                                                   leaves_of(fields));
+        std::unique_ptr<ReplayBuffer> opened;
+        {
+          const nb::gil_scoped_release released;
+          opened = std::make_unique<ReplayBuffer>(Memory::open(place_of(kind, name)));
+        }
+        return std::make_unique<BoundReplayBuffer>(std::move(opened), leaves_of(fields));
       },
       nb::arg("kind"), nb::arg("name"), nb::arg("fields"));
   bound.def("save", &BoundReplayBuffer::save, nb::arg("path"), nb::arg("layout"),
@@ -503,25 +578,44 @@ void bind_replay_buffer(nb::module_& m) {
       "load",
       [](const BoundFolder& saved, int kind, const std::string& name, const nb::dict& options) {
         LoadedBlobs others;
-        std::unique_ptr<BoundReplayBuffer> buffer;
+        const BufferOptions of = options_of(options);
+        std::unique_ptr<ReplayBuffer> loaded;
         {
-          const BufferOptions of = options_of(options);
           const nb::gil_scoped_release released;
-          buffer =
-              std::make_unique<BoundReplayBuffer>(place_of(kind, name), of, saved.folder(), others);
+          loaded = std::make_unique<ReplayBuffer>(place_of(kind, name), of, saved.folder(),
+                                                  others.memory());
         }
-        buffer->become_known(leaves_of(item<nb::list>(options, "fields")));
+        auto buffer = std::make_unique<BoundReplayBuffer>(
+            std::move(loaded), leaves_of(item<nb::list>(options, "fields")));
+        buffer->adopt(saved.folder());
         return nb::make_tuple(std::move(buffer), others.taken());
       },
       nb::arg("saved"), nb::arg("kind"), nb::arg("name"), nb::arg("options"));
   m.attr("replay_buffer_version") = std::uint32_t{BufferHeader::kVersion};
-  bound.def("__len__", [](BoundReplayBuffer& self) { return self.buffer().size(); });
-  bound.def_prop_ro("num_drawable",
-                    [](BoundReplayBuffer& self) { return self.buffer().num_drawable(); });
-  bound.def_prop_ro("counters", [](BoundReplayBuffer& self) {
-    const ReplayBuffer::Counters counters = self.buffer().counters();
-    return nb::make_tuple(counters.num_added, counters.num_sampled, counters.refused_updates);
+  bound.def_static(
+      "look_at",
+      [](const std::string& name) -> nb::object {
+        const Memory::Found found =
+            Memory::look({MemoryKind::kShared, name}, sizeof(BufferHeader::kMagic));
+        if (!has_magic(found.head.data(), found.head.size())) return nb::none();
+        return nb::make_tuple(found.size, found.is_open);
+      },
+      nb::arg("name"));
+  bound.def_static(
+      "remove", [](const std::string& name) { Memory::remove({MemoryKind::kShared, name}); },
+      nb::arg("name"));
+  bound.def("__len__", [](BoundReplayBuffer& self) {
+    return self.released([](ReplayBuffer& of) { return of.size(); });
   });
+  bound.def_prop_ro("num_drawable", [](BoundReplayBuffer& self) {
+    return self.released([](ReplayBuffer& of) { return of.num_drawable(); });
+  });
+  bound.def_prop_ro("counters", [](BoundReplayBuffer& self) {
+    const auto counters = self.released([](ReplayBuffer& of) { return of.counters(); });
+    return nb::make_tuple(counters.num_added, counters.num_sampled, counters.refused_updates,
+                          counters.num_repairs);
+  });
+  bound.def_prop_ro("identity", [](BoundReplayBuffer& self) { return self.buffer().identity(); });
   bound.def_prop_ro("num_bytes",
                     [](BoundReplayBuffer& self) { return self.buffer().memory().size(); });
   bind_calls(bound);

@@ -4,6 +4,8 @@
 #include <array>
 #include <bit>
 
+#include "replay/process_mutex.h"
+
 namespace fastrl {
 namespace {
 
@@ -48,7 +50,8 @@ std::size_t BucketLists::memory_size(std::int64_t capacity, std::int64_t num_buc
   return Layout(capacity, num_buckets).size;
 }
 
-BucketLists::BucketLists(std::byte* memory, std::int64_t capacity, std::int64_t num_buckets) {
+BucketLists::BucketLists(std::byte* memory, std::int64_t capacity, std::int64_t num_buckets)
+    : capacity_(capacity), num_buckets_(num_buckets) {
   const Layout layout(capacity, num_buckets);
   pool_ = reinterpret_cast<Pool*>(memory + layout.pool);
   lists_ = reinterpret_cast<List*>(memory + layout.lists);
@@ -102,7 +105,6 @@ void BucketLists::push(std::int64_t bucket, std::int64_t slot) {
     node = child;
   }
   nodes_[std::size_t{node} * 16 + (place & 15)] = static_cast<std::uint32_t>(slot);
-  bucket_of_[slot] = static_cast<std::uint16_t>(bucket + 1);
   place_of_[slot] = static_cast<std::uint32_t>(place);
 }
 
@@ -129,6 +131,8 @@ void BucketLists::pop(std::int64_t bucket) {
 void BucketLists::move(std::int64_t slot, std::int64_t bucket) {
   const std::int64_t from = this->bucket(slot);
   if (from == bucket) return;
+  bucket_of_[slot] = static_cast<std::uint16_t>(bucket + 1);  // first: rebuild() goes by it
+  in_this_order();
   if (from != kNone) {
     const List& list = lists_[from];
     const std::uint32_t last = entry(list, list.size - 1);
@@ -136,9 +140,17 @@ void BucketLists::move(std::int64_t slot, std::int64_t bucket) {
     entry(list, place) = last;
     place_of_[last] = place;
     pop(from);
-    bucket_of_[slot] = 0;
   }
   if (bucket != kNone) push(bucket, slot);
+}
+
+void BucketLists::rebuild() {
+  *pool_ = {};
+  std::fill_n(lists_, num_buckets_, List{});
+  std::fill_n(occupied_, (num_buckets_ + 63) / 64, std::uint64_t{0});
+  for (std::int64_t slot = 0; slot < capacity_; ++slot) {
+    if (bucket(slot) != kNone) push(bucket(slot), slot);
+  }
 }
 
 std::int64_t BucketLists::occupied_at_or_below(std::int64_t bucket) const {

@@ -25,6 +25,10 @@ class BucketLists {
   // it leaves takes its place.
   void move(std::int64_t slot, std::int64_t bucket);
 
+  // Makes all lists anew from the slots' buckets, which are always whole, even where a process died
+  // in move(). O(capacity).
+  void rebuild();
+
   std::int64_t bucket(std::int64_t slot) const { return bucket_of_[slot] - 1; }
   std::int64_t place(std::int64_t slot) const { return place_of_[slot]; }
   std::int64_t size(std::int64_t bucket) const { return lists_[bucket].size; }
@@ -51,6 +55,8 @@ class BucketLists {
   void push(std::int64_t bucket, std::int64_t slot);
   void pop(std::int64_t bucket);
 
+  std::int64_t capacity_;
+  std::int64_t num_buckets_;
   Pool* pool_;
   List* lists_;
   std::uint64_t* occupied_;   // a bit per bucket

@@ -45,6 +45,12 @@ void DrawableRows::clear(std::int64_t begin, std::int64_t end) {
   change_words(begin, end, [](std::uint64_t word, std::uint64_t mask) { return word & ~mask; });
 }
 
+void DrawableRows::recount() {
+  std::int64_t count = 0;
+  for (std::int64_t word = 0; word < num_words_; ++word) count += std::popcount(words_[word]);
+  *count_ = count;
+}
+
 DrawableRows::Ranks::Ranks(const DrawableRows& rows) : rows_(rows) {
   std::int64_t sum = 0;
   for (std::int64_t word = 0; word < rows.num_words_; word += kWords) {

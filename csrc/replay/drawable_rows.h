@@ -19,6 +19,9 @@ class DrawableRows {
   void set(std::int64_t begin, std::int64_t end);
   void clear(std::int64_t begin, std::int64_t end);
 
+  // Counts again: for memory that a dying process left between a bit and the count.
+  void recount();
+
   // Finds the slot of a rank, which is how many drawable slots come before it. Making one costs
   // capacity / 64 steps; it knows nothing of later changes.
   class Ranks {

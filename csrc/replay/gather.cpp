@@ -222,7 +222,9 @@ void Gather::values(std::span<const std::int64_t> slots, std::size_t field, std:
 }
 
 std::int64_t Gather::age_of(std::int64_t lane, std::int64_t slot) const {
-  return lanes_.row_of(lane, slot) - lanes_.episode_of(lane, rows_.header(slot).episode).first;
+  const std::int64_t row = lanes_.row_of(lane, slot);
+  // A row that was left alone lies before the begin of its episode.
+  return std::max<std::int64_t>(row - lanes_.episode_of(lane, rows_.header(slot).episode).first, 0);
 }
 
 void Gather::stack(std::size_t field, std::int64_t lane, std::int64_t slot, std::int64_t age,

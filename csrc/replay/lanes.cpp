@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "replay/process_mutex.h"
+
 namespace fastrl {
 
 std::size_t Lanes::memory_size(std::int64_t num_lanes, std::int64_t rows_per_lane) {
@@ -22,7 +24,7 @@ Lanes::Lanes(std::byte* memory, std::int64_t num_lanes, std::int64_t rows_per_la
 std::int64_t Lanes::size() const {
   std::int64_t rows = 0;
   for (std::int64_t lane = 0; lane < num_lanes_; ++lane) {
-    rows += std::min(num_rows(lane), rows_per_lane_);
+    rows += num_rows(lane) - oldest_row(lane);
   }
   return rows;
 }
@@ -30,10 +32,12 @@ std::int64_t Lanes::size() const {
 HandleState Lanes::state_of(std::uint64_t handle) const {
   const std::int64_t slot = slot_of(handle);
   if (slot >= num_lanes_ * rows_per_lane_) return HandleState::kForeign;
-  const std::int64_t generation = generation_of(lane_of(slot), slot);
+  const std::int64_t lane = lane_of(slot);
+  const std::int64_t generation = generation_of(lane, slot);
   const auto of_handle = static_cast<std::int64_t>(handle >> 32);
   if (of_handle > generation) return HandleState::kForeign;
-  return of_handle == generation ? HandleState::kLive : HandleState::kStale;
+  const bool is_live = of_handle == generation && row_of(lane, slot) >= lanes_[lane].first_kept;
+  return is_live ? HandleState::kLive : HandleState::kStale;
 }
 
 void Lanes::advance(std::int64_t lane, std::int64_t count, bool begins) {
@@ -46,6 +50,35 @@ void Lanes::advance(std::int64_t lane, std::int64_t count, bool begins) {
   const std::int64_t wraps = position >= rows_per_lane_ ? 1 : 0;
   of.position = static_cast<std::uint32_t>(position - wraps * rows_per_lane_);
   of.generation += wraps;
+}
+
+void Lanes::begin_change(std::int64_t lane, std::int64_t change) {
+  Lane& of = lanes_[lane];
+  of.num_rows_before = num_rows(lane);
+  of.episode_before = of.episode;
+  of.written_end = of.num_rows_before;
+  in_this_order();
+  of.change = change << 2 | static_cast<std::int64_t>(of.state);
+}
+
+void Lanes::undo(std::int64_t lane) {
+  Lane& of = lanes_[lane];
+  of.generation = of.num_rows_before / rows_per_lane_;
+  of.position = static_cast<std::uint32_t>(of.num_rows_before % rows_per_lane_);
+  of.episode = of.episode_before;
+  of.state = static_cast<LaneState>(of.change & 3);
+  of.first_kept =
+      std::min(std::max(of.first_kept, of.written_end - rows_per_lane_), of.num_rows_before);
+}
+
+bool Lanes::close_episode(std::int64_t lane) {
+  Lane& of = lanes_[lane];
+  const std::int64_t rows = num_rows(lane);
+  std::int64_t& begin = begin_of(lane, of.episode);
+  const bool is_episode = begin < rows - 1;
+  if (!is_episode) begin = rows;
+  of.state = is_episode ? LaneState::kBetween : LaneState::kOpen;
+  return is_episode;
 }
 
 Episode Lanes::episode_of(std::int64_t lane, std::uint32_t mark) const {

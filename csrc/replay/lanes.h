@@ -6,6 +6,7 @@
 // the first row of episode e + 1 tells where e ended: one number an episode answers all questions.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -24,7 +25,12 @@ struct Lane {
   std::int64_t episode;     // the newest one's number; the first is 1
   std::uint32_t position;   // of the next row
   LaneState state;
-  std::int64_t reserved[5];
+  std::int64_t first_kept;  // rows before this one were lost, however new they are
+  // What the last call that changed the lane found, for who undoes it.
+  std::int64_t num_rows_before;
+  std::int64_t episode_before;
+  std::int64_t written_end;  // it has written to no row from this one on
+  std::int64_t change;       // four times its number, plus the state that it found
 };
 static_assert(sizeof(Lane) == 64);
 
@@ -53,8 +59,7 @@ class Lanes {
     return lanes_[lane].generation * rows_per_lane_ + lanes_[lane].position;
   }
   std::int64_t oldest_row(std::int64_t lane) const {
-    const std::int64_t rows = num_rows(lane);
-    return rows > rows_per_lane_ ? rows - rows_per_lane_ : 0;
+    return std::max(num_rows(lane) - rows_per_lane_, lanes_[lane].first_kept);
   }
   bool holds(std::int64_t lane, std::int64_t row) const {
     return row >= oldest_row(lane) && row < num_rows(lane);
@@ -93,6 +98,23 @@ class Lanes {
 
   // Moves the cursor behind `count` new rows; with `begins` the first of them begins an episode.
   void advance(std::int64_t lane, std::int64_t count, bool begins);
+
+  // A call of this number begins to change the lane. undo() makes it as it was then, but for the
+  // oldest rows, where the call's lie now; it may be cut short and called again.
+  void begin_change(std::int64_t lane, std::int64_t change);
+  bool is_changed_by(std::int64_t lane, std::int64_t change) const {
+    return lanes_[lane].change >> 2 == change;
+  }
+  void undo(std::int64_t lane);
+
+  // Whether there is a row that waits for the next one of its episode.
+  bool has_open_episode(std::int64_t lane) const {
+    const Lane& of = lanes_[lane];
+    return of.state != LaneState::kBetween && begin_of(lane, of.episode) < num_rows(lane);
+  }
+  // Ends the newest episode with its newest row as it is. An episode of this row alone is not one:
+  // then the next row begins it anew, and the result is false.
+  bool close_episode(std::int64_t lane);
 
   // The episode of a row that is held; `mark` is what the row's header says.
   Episode episode_of(std::int64_t lane, std::uint32_t mark) const;

@@ -1,7 +1,10 @@
 #include "replay/layout.h"
 
+#include <sys/random.h>
+
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <new>
 #include <stdexcept>
 
@@ -14,6 +17,19 @@ constexpr std::size_t kPage = 4096;
 
 std::size_t round_up(std::size_t bytes, std::size_t unit) {
   return (bytes + unit - 1) / unit * unit;
+}
+
+// Names the time since the system was started.
+std::string boot_id() {
+  std::string id;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> id;
+  return id.substr(0, sizeof(BufferHeader::boot) - 1);
+}
+
+std::uint64_t random_number() {
+  std::uint64_t number = 0;
+  if (getrandom(&number, sizeof(number), 0) != sizeof(number)) return 0;
+  return number;
 }
 
 }  // namespace
@@ -34,7 +50,8 @@ BufferLayout::BufferLayout(const BufferOptions& options) {
   sampler_options = fields + round_up(options.fields.size() * sizeof(Field), 64);
   lanes = sampler_options + round_up(options.samplers.size() * sizeof(SamplerOptions), 64);
   drawable = lanes + Lanes::memory_size(options.num_lanes, options.rows_per_lane);
-  std::size_t next = drawable + DrawableRows::memory_size(capacity);
+  limiter = drawable + DrawableRows::memory_size(capacity);
+  std::size_t next = limiter + Limiter::memory_size();
   for (const SamplerOptions& sampler : options.samplers) {
     next = round_up(next, 64);
     samplers.push_back(next);
@@ -57,7 +74,10 @@ void write_header(std::byte* memory, const BufferOptions& options) {
   header->seed = options.seed;
   header->num_fields = static_cast<std::int64_t>(options.fields.size());
   header->num_samplers = static_cast<std::int64_t>(options.samplers.size());
+  header->limiter = options.limiter;
+  header->identity = random_number();
   header->mutex.initialize();
+  mark_open(*header);
   std::memcpy(memory + layout.fields, options.fields.data(), options.fields.size() * sizeof(Field));
   std::memcpy(memory + layout.sampler_options, options.samplers.data(),
               options.samplers.size() * sizeof(SamplerOptions));
@@ -68,13 +88,35 @@ void mark_complete(std::byte* memory) {
   std::memcpy(header->magic, BufferHeader::kMagic, sizeof(header->magic));
 }
 
+void mark_open(BufferHeader& header) {
+  const std::string boot = boot_id();
+  std::memset(header.boot, 0, sizeof(header.boot));
+  std::memcpy(header.boot, boot.data(), boot.size());
+  header.is_closed = 0;
+}
+
+void reopen_header(BufferHeader& header, const char* where) {
+  if (header.is_closed == 0 && boot_id() != std::string(header.boot)) {
+    throw std::runtime_error(
+        concat(where,
+               ": was in use when the system went down, so its rows may be of different "
+               "times; what was saved is whole"));
+  }
+  header.mutex.initialize();
+  mark_open(header);
+}
+
+bool has_magic(const std::byte* memory, std::size_t size) {
+  return size >= sizeof(BufferHeader::kMagic) &&
+         std::memcmp(memory, BufferHeader::kMagic, sizeof(BufferHeader::kMagic)) == 0;
+}
+
 BufferOptions read_header(const std::byte* memory, std::size_t size, const char* where) {
   const auto fail = [&](const std::string& what) {
     throw std::invalid_argument(concat(where, ": ", what));
   };
   const auto* header = reinterpret_cast<const BufferHeader*>(memory);
-  if (size < sizeof(BufferHeader) ||
-      std::memcmp(header->magic, BufferHeader::kMagic, sizeof(header->magic)) != 0) {
+  if (size < sizeof(BufferHeader) || !has_magic(memory, size)) {
     fail("not a replay buffer, or one that was never completed");
   }
   if (header->version != BufferHeader::kVersion) {
@@ -91,6 +133,7 @@ BufferOptions read_header(const std::byte* memory, std::size_t size, const char*
   options.gamma = header->gamma;
   options.next_step_autoreset = header->next_step_autoreset != 0;
   options.seed = header->seed;
+  options.limiter = header->limiter;
   const std::size_t fields = round_up(sizeof(BufferHeader), 64);
   const auto num_fields = static_cast<std::size_t>(header->num_fields);
   const auto num_samplers = static_cast<std::size_t>(header->num_samplers);

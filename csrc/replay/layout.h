@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "replay/fields.h"
+#include "replay/limiter.h"
 #include "replay/process_mutex.h"
 #include "replay/sampler.h"
 
@@ -22,6 +23,7 @@ struct BufferOptions {
   std::uint64_t seed = 0;
   std::vector<Field> fields;
   std::vector<SamplerOptions> samplers;
+  LimiterOptions limiter{};
 
   std::int64_t capacity() const { return num_lanes * rows_per_lane; }
   // Rows of an episode that one observation is made of.
@@ -30,9 +32,12 @@ struct BufferOptions {
   bool has_observations() const;
 };
 
+// What the holder of the mutex is doing. Found by the next one: it died over it.
+enum class CallState : std::uint32_t { kNone, kReading, kChanging };
+
 struct BufferHeader {
   static constexpr char kMagic[8] = {'F', 'A', 'S', 'T', 'R', 'L', 'R', 'B'};
-  static constexpr std::uint32_t kVersion = 2;
+  static constexpr std::uint32_t kVersion = 3;
 
   char magic[8];
   std::uint32_t version;
@@ -45,16 +50,26 @@ struct BufferHeader {
   std::uint64_t seed;
   std::int64_t num_fields;
   std::int64_t num_samplers;
+  LimiterOptions limiter;
+  std::uint64_t identity;  // random: another buffer of the same name has another one
+
+  // Of a file: all of it was written to the disk when the last process closed it, else in which
+  // boot of the system it was opened last.
+  alignas(64) std::uint32_t is_closed;
+  char boot[40];
 
   alignas(64) ProcessMutex mutex;
-  // Set while somebody changes what the mutex guards: found set by the next holder, the last died.
-  std::uint32_t is_changing;
+  CallState call;
 
   // From here to the end: what is counted, which saves keep.
   alignas(64) std::int64_t num_added;  // transitions, ever
   std::int64_t num_sampled;            // items, ever
   std::int64_t refused_updates;        // priorities of rows that were no longer there
   std::int64_t num_pending;            // priorities that wait for their row to become drawable
+  std::int64_t num_repairs;            // calls that died and were undone
+  // Of the call that changes the buffer: its number, and what it found.
+  std::int64_t change;
+  std::int64_t num_added_before;
 };
 
 // Where the parts begin, from the start of the memory.
@@ -65,6 +80,7 @@ struct BufferLayout {
   std::size_t sampler_options;
   std::size_t lanes;
   std::size_t drawable;
+  std::size_t limiter;
   std::vector<std::size_t> samplers;
   std::size_t rows;
   std::size_t total;
@@ -75,6 +91,12 @@ struct BufferLayout {
 void write_header(std::byte* memory, const BufferOptions& options);
 // The last step: from here on the memory is a buffer.
 void mark_complete(std::byte* memory);
+bool has_magic(const std::byte* memory, std::size_t size);
 BufferOptions read_header(const std::byte* memory, std::size_t size, const char* where);
+
+// For the first to open a buffer that nobody else has open. A file that was not closed in an
+// earlier boot is refused: its rows may be of different times.
+void reopen_header(BufferHeader& header, const char* where);
+void mark_open(BufferHeader& header);
 
 }  // namespace fastrl

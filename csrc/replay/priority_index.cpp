@@ -41,7 +41,7 @@ PriorityIndex::PriorityIndex(std::byte* memory, std::int64_t capacity, bool keep
                                                               SumTree::memory_size(capacity))
                                    : nullptr) {
   static_assert(sizeof(Header) <= kHeaderBytes);
-  if (header_->is_initialized == 0) *header_ = {1, 1.0, 1.0, 0, 0, 0};
+  if (header_->is_initialized == 0) *header_ = {1, 1.0, 1.0, 0, 0, 0, 0};
 }
 
 template <typename Priority>
@@ -153,12 +153,14 @@ void PriorityIndex::make_room_for(double largest) {
 }
 
 void PriorityIndex::rescale(std::int64_t scale) {
-  const std::int64_t bits = scale - header_->scale;
-  header_->scale = scale;
   if (!keeps_priorities()) {
-    tree_.shift(static_cast<int>(std::clamp<std::int64_t>(bits, -64, 64)));
+    const std::int64_t bits = scale - header_->scale;
+    header_->next_scale = scale;
+    tree_.begin_shift(static_cast<int>(std::clamp<std::int64_t>(bits, -64, 64)));
+    finish_shift();
     return;
   }
+  header_->scale = scale;
   std::array<std::uint32_t, 16 * kBatch> weights;
   constexpr auto kStep = static_cast<std::int64_t>(weights.size());
   for (std::int64_t begin = 0; begin < capacity(); begin += kStep) {
@@ -167,6 +169,23 @@ void PriorityIndex::rescale(std::int64_t scale) {
                      weights.data());
     tree_.assign(begin, std::span(weights.data(), size));
   }
+}
+
+void PriorityIndex::finish_shift() {
+  tree_.continue_shift();
+  header_->scale = header_->next_scale;
+  tree_.end_shift();
+}
+
+void PriorityIndex::rebuild() {
+  if (tree_.is_shifting()) finish_shift();
+  if (keeps_priorities()) {
+    const double largest = *std::max_element(priorities_, priorities_ + capacity());
+    std::int64_t scale = header_->scale;
+    if (largest > 0) scale = std::min(scale, kTargetLog2 + 2 - weight_log2(largest, exponent()));
+    rescale(scale);
+  }
+  tree_.rebuild();
 }
 
 void PriorityIndex::look_for_lost_range(std::int64_t updates) {

@@ -78,8 +78,11 @@ class PriorityIndex final : public WeightedSlots {
   // The priority as it was set where they are kept, else the one that the weight stands for.
   double priority(std::int64_t slot) const;
 
-  // Recomputes all sums from the weights: for memory that a dying process left half written.
-  void rebuild() { tree_.rebuild(); }
+  bool has(std::int64_t slot) const { return tree_.weight(slot) != 0; }
+
+  // For memory that a dying process left half written: finishes a rescaling that was under way, and
+  // recomputes all sums from the weights.
+  void rebuild();
 
  private:
   struct Header {
@@ -89,6 +92,7 @@ class PriorityIndex final : public WeightedSlots {
     std::int64_t scale;
     std::uint64_t has_priorities;     // somebody has set one
     std::int64_t updates_since_look;  // at how small the largest weight has become
+    std::int64_t next_scale;          // of weights that are being shifted
   };
 
   template <typename Priority>
@@ -103,6 +107,7 @@ class PriorityIndex final : public WeightedSlots {
   NewItem new_item(const char* function, NewPriority rule, double value);
   void make_room_for(double largest);
   void rescale(std::int64_t scale);
+  void finish_shift();
   void look_for_lost_range(std::int64_t updates);
 
   Header* header_;

@@ -3,14 +3,20 @@
 
 #include <pthread.h>
 
+#include <atomic>
 #include <cerrno>
 #include <system_error>
 
 namespace fastrl {
 
+// What is written before this is there before what is written after it, for who looks at the memory
+// of a process that was killed: the compiler must not exchange them, the processor does not.
+inline void in_this_order() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
 class ProcessMutex {
  public:
-  // Once, by whoever made the memory.
+  // By whoever made the memory, and by the first to open it after all others are gone: a mutex in a
+  // file may name a thread of an earlier boot as its holder.
   void initialize() {
     pthread_mutexattr_t attributes;
     pthread_mutexattr_init(&attributes);
@@ -20,13 +26,14 @@ class ProcessMutex {
     pthread_mutexattr_destroy(&attributes);
   }
 
-  // False where the last holder died with it: what it guards may be half written.
-  bool lock() {
+  // Where the last holder died with it, what it guards may be half written: that must say so.
+  void lock() {
     const int error = pthread_mutex_lock(&mutex_);
-    if (error == 0) return true;
-    if (error != EOWNERDEAD) throw std::system_error(error, std::generic_category(), "mutex");
-    pthread_mutex_consistent(&mutex_);
-    return false;
+    if (error == EOWNERDEAD) {
+      pthread_mutex_consistent(&mutex_);
+    } else if (error != 0) {
+      throw std::system_error(error, std::generic_category(), "mutex");
+    }
   }
 
   void unlock() { pthread_mutex_unlock(&mutex_); }

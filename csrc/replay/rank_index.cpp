@@ -112,6 +112,15 @@ void RankIndex::set_exponent(const char* function, double exponent) {
   header_->is_stale = 1;
 }
 
+void RankIndex::rebuild() {
+  lists_.rebuild();
+  header_->count = 0;
+  for (std::int64_t bucket = 0; bucket < kNumBuckets; ++bucket) {
+    header_->count += lists_.size(bucket);
+  }
+  header_->is_stale = 1;
+}
+
 void RankIndex::refresh() {
   if (header_->is_stale == 0) return;
   header_->is_stale = 0;

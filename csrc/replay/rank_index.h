@@ -55,6 +55,12 @@ class RankIndex final : public WeightedSlots {
   double largest_ever() const { return header_->largest_ever; }  // 1 before the first priority
   std::int64_t count() const override { return header_->count; }
 
+  bool has(std::int64_t slot) const { return lists_.bucket(slot) != BucketLists::kNone; }
+
+  // For memory that a dying process left half written: makes everything anew from the bucket of
+  // each slot. Within a bucket the slots then stand in another order.
+  void rebuild();
+
   // Recomputes the weights of the buckets where something has changed. The four below ask for it.
   void refresh();
   std::uint64_t total() const override { return header_->total; }

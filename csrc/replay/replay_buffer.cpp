@@ -3,12 +3,31 @@
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 #include "core/check.h"
 #include "replay/replay_buffer_guard.h"
 
 namespace fastrl {
+namespace {
+
+// Of a buffer that is there; the first to open it makes it ready for all.
+BufferOptions options_in(Memory& memory) {
+  const char* where = memory.place().name.c_str();
+  BufferOptions options = read_header(memory.data(), memory.size(), where);
+  auto& header = *reinterpret_cast<BufferHeader*>(memory.data());
+  if (memory.is_alone()) {
+    reopen_header(header, where);
+  } else if (header.is_closed != 0) {  // by one that we waited for
+    mark_open(header);
+  }
+  memory.write_through(sizeof(BufferHeader));
+  memory.admit_others();
+  return options;
+}
+
+}  // namespace
 
 ReplayBuffer::ReplayBuffer(Memory&& memory, BufferOptions options)
     : memory_(std::move(memory)),
@@ -18,6 +37,7 @@ ReplayBuffer::ReplayBuffer(Memory&& memory, BufferOptions options)
       header_(*reinterpret_cast<BufferHeader*>(memory_.data())),
       lanes_(memory_.data() + layout_.lanes, options_.num_lanes, options_.rows_per_lane),
       drawable_(memory_.data() + layout_.drawable, options_.capacity()),
+      limiter_(memory_.data() + layout_.limiter, options_.limiter),
       rows_(memory_.data() + layout_.rows, options_.fields, options_.capacity()),
       gather_(rows_, lanes_, options_.fields, options_.n_step, options_.gamma) {
   for (std::size_t i = 0; i < options_.samplers.size(); ++i) {
@@ -31,6 +51,7 @@ ReplayBuffer::ReplayBuffer(const MemoryPlace& place, const BufferOptions& option
     : ReplayBuffer(Memory::create(place, BufferLayout(options).total), options) {
   initialize();
   mark_complete(memory_.data());
+  memory_.admit_others();
 }
 
 void ReplayBuffer::initialize() {
@@ -44,23 +65,42 @@ void ReplayBuffer::initialize() {
   }
 }
 
-ReplayBuffer::ReplayBuffer(Memory memory)
-    : ReplayBuffer(std::move(memory),
-                   read_header(memory.data(), memory.size(), memory.place().name.c_str())) {}
+ReplayBuffer::ReplayBuffer(Memory memory) : ReplayBuffer(std::move(memory), options_in(memory)) {}
+
+ReplayBuffer::~ReplayBuffer() {
+  if (memory_.place().kind != MemoryKind::kFile || !memory_.is_last()) return;
+  try {
+    memory_.write_through(memory_.size());
+    header_.is_closed = 1;
+    memory_.write_through(sizeof(BufferHeader));
+  } catch (const std::system_error&) {
+    header_.is_closed = 0;  // as if it had been killed here
+  }
+}
 
 std::int64_t ReplayBuffer::size() {
-  const Guard guard(header_);
+  const Guard guard(*this);
   return lanes_.size();
 }
 
 std::int64_t ReplayBuffer::num_drawable() {
-  const Guard guard(header_);
+  const Guard guard(*this);
   return drawable_.count();
 }
 
 ReplayBuffer::Counters ReplayBuffer::counters() {
-  const Guard guard(header_);
-  return {header_.num_added, header_.num_sampled, header_.refused_updates};
+  const Guard guard(*this);
+  return {header_.num_added, header_.num_sampled, header_.refused_updates, header_.num_repairs};
+}
+
+LimiterCounts ReplayBuffer::limiter_counts() {
+  const Guard guard(*this);
+  return counts();
+}
+
+void ReplayBuffer::restart_limiter() {
+  const Guard guard(*this);
+  limiter_.restart(counts());
 }
 
 void ReplayBuffer::fail_empty(const char* function) const {
@@ -72,9 +112,10 @@ void ReplayBuffer::fail_empty(const char* function) const {
   throw std::invalid_argument(concat(function, ": ", why));
 }
 
-void ReplayBuffer::sample(std::int64_t n, std::size_t sampler, double importance_exponent,
-                          const BatchArrays& to) {
-  Guard guard(header_);
+std::optional<Wait> ReplayBuffer::sample(std::int64_t n, std::size_t sampler,
+                                         double importance_exponent, const BatchArrays& to) {
+  Guard guard(*this);
+  if (limiter_.is_on() && !limiter_.may_sample(counts())) return limiter_.sampling_refused();
   Sampler& from = samplers_[sampler];
   const std::int64_t count = from.count(drawable_);
   if (count == 0) fail_empty("sample");
@@ -92,6 +133,8 @@ void ReplayBuffer::sample(std::int64_t n, std::size_t sampler, double importance
             to.importance_weights);
   header_.num_sampled += n;
   gather_.transitions({slots_.data(), size}, to);
+  if (limiter_.is_on()) limiter_.wake_adding();
+  return std::nullopt;
 }
 
 HandleState ReplayBuffer::state_of(const char* function, std::uint64_t handle,
@@ -120,14 +163,14 @@ std::span<const std::int64_t> ReplayBuffer::drawable_slots(const char* function,
 }
 
 void ReplayBuffer::gather(std::span<const std::uint64_t> handles, const BatchArrays& to) {
-  const Guard guard(header_);
+  const Guard guard(*this);
   gather_.transitions(drawable_slots("gather", handles), to);
 }
 
 void ReplayBuffer::gather_rows(std::span<const std::int64_t> lanes,
                                std::span<const std::int64_t> rows, std::size_t field,
                                std::byte* to) {
-  const Guard guard(header_);
+  const Guard guard(*this);
   slots_.resize(std::max(slots_.size(), rows.size()));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (lanes[i] < 0 || lanes[i] >= options_.num_lanes) {
@@ -155,7 +198,7 @@ bool ReplayBuffer::is_pending(std::int64_t slot) const {
 template <typename Priority>
 std::int64_t ReplayBuffer::update(std::span<const std::uint64_t> handles,
                                   std::span<const Priority> priorities, std::size_t sampler) {
-  Guard guard(header_);
+  Guard guard(*this);
   Sampler& of = samplers_[sampler];
   valued_slots_.clear();
   valued_[sampler].clear();
@@ -196,13 +239,13 @@ std::int64_t ReplayBuffer::update_priorities(std::span<const std::uint64_t> hand
 
 void ReplayBuffer::priorities(std::span<const std::uint64_t> handles, std::size_t sampler,
                               double* to) {
-  const Guard guard(header_);
+  const Guard guard(*this);
   const std::span<const std::int64_t> slots = drawable_slots("priorities", handles);
   for (std::size_t i = 0; i < slots.size(); ++i) to[i] = samplers_[sampler].priority(slots[i]);
 }
 
 std::int64_t ReplayBuffer::drawable_handles(std::uint64_t* to, std::int64_t capacity) {
-  const Guard guard(header_);
+  const Guard guard(*this);
   std::int64_t found = 0;
   for (std::int64_t lane = 0; lane < options_.num_lanes; ++lane) {
     for (std::int64_t row = lanes_.oldest_row(lane); row < lanes_.num_rows(lane); ++row) {
@@ -216,7 +259,7 @@ std::int64_t ReplayBuffer::drawable_handles(std::uint64_t* to, std::int64_t capa
 }
 
 std::int64_t ReplayBuffer::evict(std::span<const std::uint64_t> handles) {
-  Guard guard(header_);
+  Guard guard(*this);
   for (std::size_t i = 0; i < handles.size(); ++i) state_of("evict", handles[i], i);
   guard.begin_change();
   std::int64_t evicted = 0;
@@ -235,11 +278,12 @@ std::int64_t ReplayBuffer::evict(std::span<const std::uint64_t> handles) {
     ++evicted;
   }
   for (Sampler& sampler : samplers_) sampler.remove(valued_slots_);
+  if (limiter_.is_on()) limiter_.wake_adding();
   return evicted;
 }
 
 void ReplayBuffer::places(std::span<const std::uint64_t> handles, const Places& to) {
-  const Guard guard(header_);
+  const Guard guard(*this);
   for (std::size_t i = 0; i < handles.size(); ++i) {
     if (state_of("places", handles[i], i) == HandleState::kStale) {
       fail_value("places", "handles", "be of rows that are still there",

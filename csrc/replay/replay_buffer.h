@@ -3,7 +3,8 @@
 //
 // Rows are added in the order of time, a lane per environment. A transition can be drawn once the
 // row after it is there, whose observation is its next one, and until a row that it needs is
-// overwritten. One mutex guards all; calls are batches, so it is taken once a call.
+// overwritten. One mutex guards all; calls are batches, so it is taken once a call. A process may
+// die in any of them: the next call, of whichever process, undoes it first.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +18,7 @@
 #include "replay/gather.h"
 #include "replay/lanes.h"
 #include "replay/layout.h"
+#include "replay/limiter.h"
 #include "replay/memory.h"
 #include "replay/memory_parts.h"
 #include "replay/sampler.h"
@@ -45,6 +47,9 @@ class ReplayBuffer {
   // What was saved, in new memory. `others` says where the blobs go that were added to the save.
   ReplayBuffer(const MemoryPlace& place, const BufferOptions& options, const SavedFolder& saved,
                const BlobMemory& others);
+  ~ReplayBuffer();
+  ReplayBuffer(const ReplayBuffer&) = delete;
+  ReplayBuffer& operator=(const ReplayBuffer&) = delete;
 
   // Saves the buffer as it is at one moment of the call, and some blobs along with it. Others go
   // on: they wait while that moment's counters, priorities and newest rows are copied, and now and
@@ -53,7 +58,8 @@ class ReplayBuffer {
                   std::span<const Blob> others);
 
   const BufferOptions& options() const { return options_; }
-  const Memory& memory() const { return memory_; }
+  Memory& memory() { return memory_; }
+  std::uint64_t identity() const { return header_.identity; }
   std::int64_t size();
   std::int64_t num_drawable();
   // Of which this sampler gives some a weight.
@@ -62,18 +68,25 @@ class ReplayBuffer {
     std::int64_t num_added;        // transitions
     std::int64_t num_sampled;      // items of batches
     std::int64_t refused_updates;  // priorities of rows that were no longer there
+    std::int64_t num_repairs;      // calls that died and were undone
   };
   Counters counters();
+  Limiter& limiter() { return limiter_; }
+  LimiterCounts limiter_counts();
+  void restart_limiter();
 
-  // Writes the handle of each row. Nothing is written where an argument is wrong.
-  void add(const NewRows& rows, std::uint64_t* handles);
+  // Writes the handle of each row. Nothing is written where an argument is wrong, or where the
+  // limiter refuses: then the result says what to wait for.
+  std::optional<Wait> add(const NewRows& rows, std::uint64_t* handles);
   // Cuts open episodes: their newest transition was truncated, the rows given are what came then.
+  // Where none are given, because nobody knows, the newest row itself takes this place: its step is
+  // lost, the one before was truncated. Lanes without an open episode are then passed over.
   void end_episodes(std::span<const std::int64_t> lanes,
                     const std::vector<const std::byte*>& final_values);
 
-  // NaN as the exponent: the sampler's own.
-  void sample(std::int64_t n, std::size_t sampler, double importance_exponent,
-              const BatchArrays& to);
+  // NaN as the exponent: the sampler's own. The limiter may refuse, as of add().
+  std::optional<Wait> sample(std::int64_t n, std::size_t sampler, double importance_exponent,
+                             const BatchArrays& to);
   // The same of given transitions, which must be drawable.
   void gather(std::span<const std::uint64_t> handles, const BatchArrays& to);
   // One field of rows that are held; final observations, too.
@@ -157,6 +170,11 @@ class ReplayBuffer {
               std::uint64_t* handles);
   void append_final(std::int64_t lane, const std::vector<const std::byte*>& values,
                     std::int64_t item);
+  void cut(std::int64_t lane);
+  // Makes the memory consistent after a call that died: what it was changing is as it was before,
+  // but for rows that it has overwritten, and the episodes that it was adding to are cut.
+  void repair();
+  void undo(std::int64_t lane);
   // Moves the lane's cursor behind `count` rows that have been written.
   void publish(std::int64_t lane, std::int64_t count, LaneState next, NewPriorities priorities);
   void change(std::int64_t lane, std::int64_t first, std::int64_t end, bool drawable);
@@ -174,6 +192,9 @@ class ReplayBuffer {
   std::span<const std::int64_t> drawable_slots(const char* function,
                                                std::span<const std::uint64_t> handles);
   bool is_pending(std::int64_t slot) const;
+  LimiterCounts counts() const {
+    return {header_.num_added, header_.num_sampled, drawable_.count()};
+  }
 
   Memory memory_;
   BufferOptions options_;
@@ -182,6 +203,7 @@ class ReplayBuffer {
   BufferHeader& header_;
   Lanes lanes_;
   DrawableRows drawable_;
+  Limiter limiter_;
   Rows rows_;
   Gather gather_;
   std::vector<Sampler> samplers_;

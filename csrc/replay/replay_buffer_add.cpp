@@ -113,10 +113,14 @@ void ReplayBuffer::check_rows(const NewRows& rows) {
   }
 }
 
-void ReplayBuffer::add(const NewRows& rows, std::uint64_t* handles) {
-  Guard guard(header_);
+std::optional<Wait> ReplayBuffer::add(const NewRows& rows, std::uint64_t* handles) {
+  Guard guard(*this);
   check_rows(rows);
+  if (limiter_.is_on() && !limiter_.may_add(counts())) return limiter_.adding_refused();
   guard.begin_change();
+  for (std::int64_t column = 0; column < rows.num_lanes; ++column) {
+    lanes_.begin_change(rows.lanes != nullptr ? rows.lanes[column] : column, header_.change);
+  }
   // So few at a time that no row is overwritten by a later one of the same part.
   const std::int64_t most = std::max<std::int64_t>((options_.rows_per_lane - 1) / 2, 1);
   for (std::int64_t step = 0; step < rows.num_steps; step += most) {
@@ -127,6 +131,8 @@ void ReplayBuffer::add(const NewRows& rows, std::uint64_t* handles) {
     }
     apply_changes();
   }
+  if (limiter_.is_on()) limiter_.wake_sampling();
+  return std::nullopt;
 }
 
 NewRows ReplayBuffer::steps_of(const NewRows& rows, std::int64_t step, std::int64_t count) const {
@@ -148,20 +154,25 @@ NewRows ReplayBuffer::steps_of(const NewRows& rows, std::int64_t step, std::int6
 
 void ReplayBuffer::end_episodes(std::span<const std::int64_t> lanes,
                                 const std::vector<const std::byte*>& final_values) {
-  Guard guard(header_);
+  Guard guard(*this);
   if (!has_observations_) {
     fail_value("end_episode", "lanes", "be of a buffer with observations", "one without");
   }
   check_lanes("end_episode", lanes.data(), static_cast<std::int64_t>(lanes.size()));
   for (const std::int64_t lane : lanes) {
-    if (lanes_.lane(lane).state == LaneState::kBetween) {
+    if (!final_values.empty() && !lanes_.has_open_episode(lane)) {
       fail_value("end_episode", "lanes", "be lanes with an open episode",
                  concat("lane ", lane, ", which has none"));
     }
   }
   guard.begin_change();
+  for (const std::int64_t lane : lanes) lanes_.begin_change(lane, header_.change);
   begin_changes(false);
   for (std::size_t i = 0; i < lanes.size(); ++i) {
+    if (final_values.empty()) {
+      cut(lanes[i]);
+      continue;
+    }
     if (lanes_.lane(lanes[i]).state == LaneState::kOpen) {
       const std::int64_t newest = lanes_.slot_of(lanes[i], lanes_.num_rows(lanes[i]) - 1);
       rows_.header(newest).flags |= RowHeader::kTruncated;
@@ -169,6 +180,7 @@ void ReplayBuffer::end_episodes(std::span<const std::int64_t> lanes,
     append_final(lanes[i], final_values, static_cast<std::int64_t>(i));
   }
   apply_changes();
+  if (limiter_.is_on()) limiter_.wake_sampling();
 }
 
 void ReplayBuffer::add_to_lane(const NewRows& rows, std::int64_t column, std::uint64_t* handles) {
@@ -194,7 +206,7 @@ void ReplayBuffer::add_to_lane(const NewRows& rows, std::int64_t column, std::ui
 void ReplayBuffer::append(const NewRows& rows, std::int64_t column, std::int64_t step,
                           std::int64_t count, std::uint64_t* handles) {
   const std::int64_t lane = rows.lanes != nullptr ? rows.lanes[column] : column;
-  const Lane& at = lanes_.lane(lane);
+  Lane& at = lanes_.lane(lane);
   const auto pitch = static_cast<std::size_t>(rows.num_lanes);
   while (count > 0) {
     const std::int64_t run = std::min(count, options_.rows_per_lane - at.position);
@@ -204,6 +216,8 @@ void ReplayBuffer::append(const NewRows& rows, std::int64_t column, std::int64_t
     const bool begins = at.state == LaneState::kBetween;
     const auto mark = static_cast<std::uint32_t>(at.episode + (begins ? 1 : 0));
     const auto handle = static_cast<std::uint64_t>(at.generation) << 32;
+    at.written_end = lanes_.num_rows(lane) + run;
+    in_this_order();
     for (std::int64_t block = 0; block < run; block += kBlock) {
       const std::int64_t size = std::min(kBlock, run - block);
       for (std::int64_t i = block; i < block + size; ++i) {
@@ -240,8 +254,10 @@ void ReplayBuffer::append(const NewRows& rows, std::int64_t column, std::int64_t
 
 void ReplayBuffer::append_final(std::int64_t lane, const std::vector<const std::byte*>& values,
                                 std::int64_t item) {
-  const Lane& at = lanes_.lane(lane);
+  Lane& at = lanes_.lane(lane);
   const std::int64_t slot = lane * options_.rows_per_lane + at.position;
+  at.written_end = lanes_.num_rows(lane) + 1;
+  in_this_order();
   for (std::size_t f = 0; f < options_.fields.size(); ++f) {
     const auto bytes = static_cast<std::size_t>(options_.fields[f].bytes);
     if (options_.fields[f].is_observation()) {
@@ -253,6 +269,31 @@ void ReplayBuffer::append_final(std::int64_t lane, const std::vector<const std::
   }
   rows_.header(slot) = {static_cast<std::uint32_t>(at.episode), RowHeader::kFinal};
   publish(lane, 1, LaneState::kBetween, {});
+}
+
+// The newest row becomes the final observation of the step before it.
+void ReplayBuffer::cut(std::int64_t lane) {
+  if (lanes_.lane(lane).state == LaneState::kBetween) return;
+  for (Sampler& sampler : samplers_) {
+    if (sampler.has_priorities()) set_pending(sampler, lane, kNoPriority);
+  }
+  const bool is_episode = lanes_.close_episode(lane);
+  const std::int64_t newest = lanes_.num_rows(lane) - 1;
+  const std::int64_t oldest = lanes_.oldest_row(lane);
+  if (newest < oldest) return;
+  const std::int64_t slot = lanes_.slot_of(lane, newest);
+  if (!is_episode) {
+    rows_.header(slot).flags |= RowHeader::kEvicted;
+    return;
+  }
+  for (std::size_t f = 0; f < options_.fields.size(); ++f) {
+    if (options_.fields[f].is_observation()) continue;
+    std::memset(rows_.place(f).at(slot), 0, static_cast<std::size_t>(options_.fields[f].bytes));
+  }
+  rows_.header(slot).flags = RowHeader::kFinal;
+  if (newest > oldest) {
+    rows_.header(lanes_.slot_of(lane, newest - 1)).flags |= RowHeader::kTruncated;
+  }
 }
 
 void ReplayBuffer::publish(std::int64_t lane, std::int64_t count, LaneState next,

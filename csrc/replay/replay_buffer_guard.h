@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <exception>
 #include <limits>
-#include <stdexcept>
 
 #include "core/check.h"
 #include "replay/layout.h"
@@ -22,17 +22,26 @@ inline bool is_priority(double priority) {
   fail_value(function, "priorities", "be finite and at least 0", concat(priority, " at ", item));
 }
 
-// Holds the buffer's mutex.
+// Holds the buffer's mutex, and says in the memory what for.
 class ReplayBuffer::Guard {
  public:
-  explicit Guard(BufferHeader& header) : header_(header) {
+  // Undoes what the last holder left unfinished.
+  explicit Guard(ReplayBuffer& buffer)
+      : header_(buffer.header_), exceptions_(std::uncaught_exceptions()) {
     header_.mutex.lock();
-    if (header_.is_changing == 0) return;
-    header_.mutex.unlock();
-    throw std::runtime_error("ReplayBuffer: a process died while it changed this buffer");
+    if (header_.call != CallState::kNone) {
+      try {
+        buffer.repair();
+      } catch (...) {
+        header_.mutex.unlock();
+        throw;
+      }
+    }
+    say(CallState::kReading);
   }
+  // A change that has failed half-way is left to the next one, like that of a process that died.
   ~Guard() {
-    if (changes_) header_.is_changing = 0;
+    if (!changes_ || std::uncaught_exceptions() == exceptions_) say(CallState::kNone);
     header_.mutex.unlock();
   }
   Guard(const Guard&) = delete;
@@ -40,12 +49,22 @@ class ReplayBuffer::Guard {
 
   // All checks have passed: from here to the end the memory is not consistent.
   void begin_change() {
-    header_.is_changing = 1;
+    header_.num_added_before = header_.num_added;
+    in_this_order();
+    ++header_.change;
+    say(CallState::kChanging);
     changes_ = true;
   }
 
  private:
+  void say(CallState call) {
+    in_this_order();
+    header_.call = call;
+    in_this_order();
+  }
+
   BufferHeader& header_;
+  int exceptions_;
   bool changes_ = false;
 };
 

@@ -29,7 +29,8 @@ std::vector<MemoryPart> ReplayBuffer::parts() {
   std::vector<MemoryPart> parts{
       {"counters", start + kCounters, sizeof(BufferHeader) - kCounters},
       {"lanes", start + layout_.lanes, layout_.drawable - layout_.lanes},
-      {"drawable", start + layout_.drawable, DrawableRows::memory_size(options_.capacity())}};
+      {"drawable", start + layout_.drawable, DrawableRows::memory_size(options_.capacity())},
+      {"limiter", start + layout_.limiter, Limiter::memory_size()}};
   for (std::size_t i = 0; i < samplers_.size(); ++i) {
     const SamplerOptions& of = options_.samplers[i];
     parts.push_back({concat("samplers/", of.name), start + layout_.samplers[i],
@@ -44,14 +45,15 @@ std::vector<RowStream> ReplayBuffer::streams() {
   streams.reserve(static_cast<std::size_t>(options_.num_lanes) * areas.size());
   for (std::int64_t lane = 0; lane < options_.num_lanes; ++lane) {
     const std::int64_t rows = lanes_.num_rows(lane);
-    // The newest row of an open episode may yet be cut off or evicted.
-    const bool open = rows > 0 && lanes_.lane(lane).state != LaneState::kBetween;
+    // The newest two rows of an open episode may yet change: it may be cut off.
+    const std::int64_t first = lanes_.oldest_row(lane);
+    const bool open = lanes_.lane(lane).state != LaneState::kBetween;
     for (const Rows::Area& area : areas) {
       streams.push_back({.id = streams.size(),
                          .row_size = area.stride,
-                         .first = lanes_.oldest_row(lane),
+                         .first = first,
                          .last = rows,
-                         .sealed = open ? rows - 1 : rows});
+                         .sealed = open ? std::max(rows - 2, first) : rows});
     }
   }
   return streams;
@@ -75,12 +77,12 @@ class ReplayBuffer::Live final : public LiveState {
       : buffer_(buffer), layout_(layout), others_(others) {}
 
   std::vector<RowStream> streams() override {
-    const Guard guard(buffer_.header_);
+    const Guard guard(buffer_);
     return buffer_.streams();
   }
 
   std::span<std::byte> copy(std::uint64_t stream, std::int64_t first, std::int64_t last) override {
-    const Guard guard(buffer_.header_);
+    const Guard guard(buffer_);
     const std::size_t row = buffer_.rows_.areas()[stream % buffer_.rows_.areas().size()].stride;
     const auto most = std::max<std::int64_t>(static_cast<std::int64_t>(kCopied / row), 1);
     const auto rows = buffer_.rows_of(stream, first, std::min(last, first + most));
@@ -101,7 +103,7 @@ class ReplayBuffer::Live final : public LiveState {
                      .streams = {},
                      .blobs = {others_.begin(), others_.end()},
                      .rows = {}};
-    const Guard guard(buffer_.header_);
+    const Guard guard(buffer_);
     state.streams = buffer_.streams();
     std::byte* to = blobs_.data();
     for (const MemoryPart& part : parts) {
@@ -184,6 +186,7 @@ ReplayBuffer::ReplayBuffer(const MemoryPlace& place, const BufferOptions& option
     if (!missing.empty()) fail_contents(concat("no '", missing.front().name, "'"));
     check_lanes(saved);
     mark_complete(memory_.data());
+    memory_.admit_others();
   } catch (...) {
     if (place.kind == MemoryKind::kFile) Memory::remove(place);
     throw;
@@ -204,7 +207,8 @@ void ReplayBuffer::check_lanes(const SavedFolder& saved) {
     const Lane& at = lanes_.lane(lane);
     const bool is_one = at.generation >= 0 && at.generation >> 32 == 0 &&
                         at.position < options_.rows_per_lane && at.episode >= 0 &&
-                        at.state <= LaneState::kEnded;
+                        at.state <= LaneState::kEnded && at.first_kept >= 0 &&
+                        at.first_kept <= lanes_.num_rows(lane);
     if (!is_one) fail_contents(concat("a lane ", lane, " that contradicts itself"));
   }
   const bool fits =

@@ -99,6 +99,17 @@ double Sampler::priority(std::int64_t slot) const {
   return std::get<PriorityIndex>(index_).priority(slot);
 }
 
+void Sampler::repair(const DrawableRows& rows) {
+  on_index([&](auto& index) {
+    index.rebuild();
+    std::vector<std::int64_t> gone;
+    for (std::int64_t slot = 0; slot < rows.capacity(); ++slot) {
+      if (index.has(slot) && !rows.test(slot)) gone.push_back(slot);
+    }
+    index.clear(gone);
+  });
+}
+
 double Sampler::importance_exponent() const {
   const std::int64_t steps = options_.importance_steps;
   if (state_->num_batches >= steps) return options_.importance_end;

@@ -74,6 +74,9 @@ class Sampler {
   // As the weight stands for it. Proportional samplers only.
   double priority(std::int64_t slot) const;
 
+  // After a call that died: only rows that can be drawn have a weight, and all sums are theirs.
+  void repair(const DrawableRows& rows);
+
   // What a lane's newest row will weigh once it is drawable; negative: as the rule says.
   double& pending(std::int64_t lane) { return pending_[lane]; }
 

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/instruction_set.h"
+#include "replay/process_mutex.h"
 #include "replay/sum_tree_kernels.h"
 
 namespace fastrl {
@@ -160,20 +161,48 @@ void SumTree::assign(std::int64_t begin, std::span<const std::uint32_t> weights)
 }
 
 void SumTree::shift(int bits) {
-  if (bits >= 0) {
-    const int up = std::min(bits, 32);
-    rewrite<false>(0, capacity_, [&](std::int64_t, std::uint32_t old) {
-      return static_cast<std::uint32_t>(
-          std::min(std::uint64_t{old} << up, std::uint64_t{0xFFFFFFFFu}));
-    });
-    return;
+  begin_shift(bits);
+  continue_shift();
+  end_shift();
+}
+
+void SumTree::begin_shift(int bits) {
+  header_->shift_bits = bits;
+  header_->num_shifted = 0;
+  std::copy_n(leaves_, kBlockSlots, header_->before_shift[0]);
+  in_this_order();
+  header_->is_shifting = 1;
+  in_this_order();
+}
+
+// Block by block, each from what was written down of it before it was touched.
+void SumTree::continue_shift() {
+  const auto bits = static_cast<int>(header_->shift_bits);
+  const int up = std::clamp(bits, 0, 32);
+  const int down = std::clamp(-bits, 0, 34);
+  const std::uint64_t half = down == 0 ? 0 : std::uint64_t{1} << (down - 1);
+  const std::int64_t num_blocks = ceil_div(capacity_, kBlockSlots);
+  for (std::int64_t block = header_->num_shifted; block < num_blocks; ++block) {
+    const std::uint32_t* before = header_->before_shift[block & 1];
+    std::uint32_t* weights = leaves_ + block * kBlockSlots;
+    for (std::int64_t i = 0; i < kBlockSlots; ++i) {
+      const std::uint64_t scaled = ((std::uint64_t{before[i]} << up) + half) >> down;
+      weights[i] = static_cast<std::uint32_t>(
+          std::clamp(scaled, std::uint64_t{before[i] != 0 ? 1u : 0u}, std::uint64_t{0xFFFFFFFFu}));
+    }
+    if (block + 1 < num_blocks) {
+      std::copy_n(weights + kBlockSlots, kBlockSlots, header_->before_shift[(block + 1) & 1]);
+    }
+    in_this_order();
+    header_->num_shifted = block + 1;
+    in_this_order();
   }
-  const int down = std::min(-bits, 34);
-  const std::uint64_t half = std::uint64_t{1} << (down - 1);
-  rewrite<false>(0, capacity_, [&](std::int64_t, std::uint32_t old) {
-    return static_cast<std::uint32_t>(
-        std::max((old + half) >> down, std::uint64_t{old != 0 ? 1u : 0u}));
-  });
+  rebuild();
+}
+
+void SumTree::end_shift() {
+  in_this_order();
+  header_->is_shifting = 0;
 }
 
 // Carries the differences of blocks up to the root and into the total, overwriting the blocks.

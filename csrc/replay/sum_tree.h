@@ -42,8 +42,13 @@ class SumTree {
   void assign(std::int64_t begin, std::span<const std::uint32_t> weights);
 
   // Multiplies all weights by 2^bits, rounded half up, kept at least 1 where they were not 0 and at
-  // most 2^32 − 1. O(C).
+  // most 2^32 − 1. O(C). From begin_shift() to end_shift() the memory says that it is being done,
+  // so that a process that finds it half done can go on with continue_shift().
   void shift(int bits);
+  void begin_shift(int bits);
+  void continue_shift();
+  void end_shift();
+  bool is_shifting() const { return header_->is_shifting != 0; }
 
   // Recomputes all sums from the weights: for memory that a dying process left half written. O(C).
   void rebuild();
@@ -74,6 +79,10 @@ class SumTree {
     std::int64_t count;
     std::uint64_t extremes_are_stale;
     WeightExtremes extremes;
+    std::uint64_t is_shifting;
+    std::int64_t shift_bits;
+    std::int64_t num_shifted;           // blocks of 16 weights; the next one …
+    std::uint32_t before_shift[2][16];  // … is as it was here, in turns
   };
   struct Layout;
 

@@ -186,7 +186,8 @@ TEST(two_buffers_over_one_file_are_one) {
 TEST(shared_memory_is_named_until_its_maker_is_gone) {
   const MemoryPlace place{MemoryKind::kShared, "fastrl_test_" + std::to_string(getpid())};
   {
-    const Memory made = Memory::create(place, 8192);
+    Memory made = Memory::create(place, 8192);
+    made.admit_others();
     const Memory opened = Memory::open(place);
     made.data()[5000] = std::byte{7};
     CHECK(opened.size() == 8192);

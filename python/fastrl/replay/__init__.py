@@ -11,8 +11,10 @@ from fastrl.replay.high_value import BestEpisodes, HighValueIndex
 from fastrl.replay.hindsight import HER
 from fastrl.replay.level_weights import level_weights, mixed_weights, task_weights
 from fastrl.replay.levels import LevelBatch, LevelSampler
+from fastrl.replay.limiter import SamplesPerInsert
 from fastrl.replay.minari import from_minari
 from fastrl.replay.mixing import MixReplay
+from fastrl.replay.prefetching import Prefetcher
 from fastrl.replay.priority_index import Draw, PriorityIndex
 from fastrl.replay.quotas import QuotaReplay
 from fastrl.replay.relabelling import Chain, Counterfactuals, RewardModel
@@ -21,6 +23,7 @@ from fastrl.replay.samplers import Linear, Marked, Prioritized, RankPrioritized,
 from fastrl.replay.saving import SaveReport, Stateful, load_states, save_states
 from fastrl.replay.self_imitation import SelfImitation, warm_up
 from fastrl.replay.sequences import SequenceBatch, sequence_priorities
+from fastrl.replay.shared_buffers import SharedBuffer, remove_shared_buffer, shared_buffers
 from fastrl.replay.success_replay import (
     DeadGroups,
     Injection,
@@ -53,6 +56,7 @@ __all__ = [
     "Marked",
     "MixReplay",
     "Places",
+    "Prefetcher",
     "Prioritized",
     "PriorityIndex",
     "QuotaReplay",
@@ -60,10 +64,12 @@ __all__ = [
     "ReplayBuffer",
     "Retrieved",
     "RewardModel",
+    "SamplesPerInsert",
     "SaveReport",
     "ScoredEpisodes",
     "SelfImitation",
     "SequenceBatch",
+    "SharedBuffer",
     "Stateful",
     "Substitution",
     "TaskSampler",
@@ -80,8 +86,10 @@ __all__ = [
     "level_weights",
     "load_states",
     "mixed_weights",
+    "remove_shared_buffer",
     "save_states",
     "sequence_priorities",
+    "shared_buffers",
     "task_weights",
     "warm_up",
 ]

@@ -1,5 +1,6 @@
 """What a draw gives back, and the arrays behind it."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastrl.replay.fields import Leaf, nested
 
 OUTPUTS = ("numpy", "torch", "pinned")
 _HUGE = 4 << 20
+_MAX_RINGS = 8
 
 
 class Batch:
@@ -124,6 +126,22 @@ def make_set(leaves: Sequence[Leaf], n: int, output: str, n_step: int = 1) -> An
         [next_by_leaf.get(leaf.path) for leaf in leaves],
         rest,
     )
+
+
+class Rings(dict[Any, Any]):
+    """A few rings by what they are for; the oldest goes. Threads may ask at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def at(self, key: Any, make: Callable[[], Any]) -> Any:
+        """The ring of this key, made where there is none."""
+        with self._lock:
+            if key not in self:
+                if len(self) == _MAX_RINGS:
+                    del self[next(iter(self))]
+                self[key] = make()
+            return self[key]
 
 
 def make_ring(leaves: Sequence[Leaf], n: int, output: str, n_step: int = 1) -> Any:

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastrl import _core
 from fastrl._dispatch import Arguments, Array, address
 from fastrl.replay import samplers as sampling
 from fastrl.replay.arguments import (
+    FILE,
     OWN,
     check_finals,
     check_handles,
@@ -21,16 +23,17 @@ from fastrl.replay.arguments import (
     place,
     put,
 )
-from fastrl.replay.batch import OUTPUTS, Batch, as_tensors, make_ring
+from fastrl.replay.batch import OUTPUTS, Batch, Rings, as_tensors, make_ring
 from fastrl.replay.buffer_layout import BufferLayout, check_layout, from_json
 from fastrl.replay.episodes import Places
 from fastrl.replay.eviction import chosen_handles
 from fastrl.replay.fields import leaves_of
+from fastrl.replay.limiter import SamplesPerInsert, check_timeout, limiter_of
 from fastrl.replay.samplers import Sampler
 from fastrl.replay.saving import SaveReport, Stateful, check_path, load_packed, packed_states
 from fastrl.replay.sequences import Cut, SequenceBatch, SequenceReader
 
-_MAX_RINGS = 8
+_FOREVER = math.inf
 _new_batch = Batch.of
 
 
@@ -50,6 +53,15 @@ class ReplayBuffer:
     counted, it never lands on a newer one. The same seed and calls give the same batches, on any
     processor, with any number of threads.
 
+    All threads of a process may call it at once, without holding up each other's Python, and with
+    ``storage="shared:NAME"`` or a path all processes may: pass it to a process that is spawned or
+    forked, or `open` it by name. A call is whole or not at all for all others. Where a process is
+    killed inside of a call, the next call of any process undoes that one and goes on: of an `add`
+    no row is there, nor are the oldest rows that it had overwritten, and the open episodes of its
+    lanes end as with ``end_episode(lanes)``; of `update_priorities` and `evict` a part may be done.
+    `num_repairs` counts these. A writer that takes over the lanes of one that died begins with
+    ``end_episode(lanes)``, so that no step of one's is followed by the other's.
+
     Args:
         capacity: Rows in all lanes together, final observations included; each lane has
             ``capacity // num_lanes``.
@@ -64,8 +76,11 @@ class ReplayBuffer:
         autoreset_mode: Where an episode's final observation comes from. "next_step": it is the
             observation of the lane's next row, as in Gymnasium's default mode. Else (also None) it
             is passed as `final_observations` with the last step.
-        storage: "memory", "shared:NAME" for memory that other processes can open by that name, or
-            the path of a new file that is mapped, for buffers larger than memory.
+        storage: "memory", "shared:NAME" for memory that other processes can open by that name
+            until this one ends (see also `shared_buffers`), or the path of a new file that is
+            mapped, for buffers larger than memory. A file can be opened again as long as the system
+            runs, whatever became of the processes, and after that if the last one closed it.
+        limiter: `SamplesPerInsert`, else neither side ever waits for the other.
         seed: Of the random numbers.
 
     Example:
@@ -95,14 +110,24 @@ class ReplayBuffer:
         sampler: Sampler | Mapping[str, Sampler] | None = None,
         autoreset_mode: Any = None,
         storage: str | os.PathLike[str] = "memory",
+        limiter: SamplesPerInsert | None = None,
         seed: int = 0,
     ) -> None:
         arguments = Arguments("ReplayBuffer")
         layout = check_layout(
-            arguments, capacity, fields, num_lanes, n_step, gamma, sampler, autoreset_mode, seed
+            arguments,
+            capacity,
+            fields,
+            num_lanes,
+            n_step,
+            gamma,
+            sampler,
+            autoreset_mode,
+            seed,
+            limiter,
         )
         kind, name = place(arguments, storage)
-        self._take(_core.ReplayBuffer(kind, name, layout.options), layout)
+        self._take(_core.ReplayBuffer(kind, name, layout.options), layout, kind, name)
 
     @classmethod
     def open(cls, storage: str | os.PathLike[str]) -> "ReplayBuffer":
@@ -110,21 +135,47 @@ class ReplayBuffer:
 
         Args:
             storage: "shared:NAME", while the process that made it lives, or the path of its file.
+
+        Raises:
+            FileNotFoundError: Nothing is there (any more).
+            ValueError: It is not a buffer, or one of another version.
+            RuntimeError: A file that was in use when the system went down: its rows may be of
+                different times.
         """
         arguments = Arguments("open")
         kind, name = place(arguments, storage)
         if kind == OWN:
             raise arguments.error("storage", "be 'shared:NAME' or a path", repr(storage))
+        return cls._open(kind, name)
+
+    @classmethod
+    def _open(cls, kind: int, name: str, identity: int | None = None) -> "ReplayBuffer":
         options = _core.ReplayBuffer.options_at(kind, name)
         leaves = leaves_of(options["fields"])
         samplers = {one["name"]: sampling.from_native(one) for one in options["samplers"]}
         buffer = cls.__new__(cls)
         native = _core.ReplayBuffer.open(kind, name, [leaf.native() for leaf in leaves])
-        buffer._take(native, BufferLayout(options, leaves, samplers))
+        if identity not in (None, native.identity):
+            raise RuntimeError(
+                f"ReplayBuffer: {name!r} is not the buffer that was pickled: that one is gone, and "
+                "another has its name"
+            )
+        buffer._take(native, BufferLayout(options, leaves, samplers), kind, name)
         return buffer
 
-    def _take(self, native: Any, layout: BufferLayout) -> None:
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process opens: the same memory."""
+        kind, name = self._place
+        if kind == OWN:
+            raise TypeError(
+                "ReplayBuffer: only one that processes can share can be pickled, made with "
+                "storage='shared:NAME' or with a path"
+            )
+        return ReplayBuffer._open, (kind, name, self._native.identity)
+
+    def _take(self, native: Any, layout: BufferLayout, kind: int, name: str) -> None:
         options, leaves, samplers = layout
+        self._place = (kind, str(Path(name).resolve()) if kind == FILE else name)
         self._native = native
         self._layout = layout
         self._options = options
@@ -139,7 +190,7 @@ class ReplayBuffer:
             for index, one in enumerate(samplers.values())
             if not isinstance(one, sampling.Uniform)
         }
-        self._rings: dict[tuple[int, str], Any] = {}
+        self._rings = Rings()
         self._sequences = SequenceReader(native, leaves, options)
 
     @property
@@ -198,6 +249,26 @@ class ReplayBuffer:
         return int(self._native.counters[2])
 
     @property
+    def num_repairs(self) -> int:
+        """Calls of processes that died in them, which were undone."""
+        return int(self._native.counters[3])
+
+    @property
+    def limiter(self) -> SamplesPerInsert | None:
+        """What makes `add` and `sample` wait."""
+        return limiter_of(self._options["limiter"])
+
+    @property
+    def num_waits(self) -> tuple[int, int]:
+        """Calls of `add` and of draws that had to wait, of all processes."""
+        adds, samples = self._native.num_waits
+        return int(adds), int(samples)
+
+    def restart_limiter(self) -> None:
+        """From here on the limiter takes both sides to be even, whatever was added and drawn."""
+        self._native.restart_limiter()
+
+    @property
     def num_bytes(self) -> int:
         """Memory that it takes, all told."""
         return int(self._native.num_bytes)
@@ -221,6 +292,7 @@ class ReplayBuffer:
         discounts: Array | None = None,
         priorities: Array | None = None,
         lanes: Array | None = None,
+        timeout: float | None = None,
         **fields: Any,
     ) -> npt.NDArray[np.uint64]:
         """Store a step of each environment, or several in a row.
@@ -233,15 +305,20 @@ class ReplayBuffer:
             discounts: Of each step, where the buffer has such a field.
             priorities: [B] or [T, B]; else what the samplers have for new transitions.
             lanes: Which lanes the B columns are of, [B] integers; else all of them in order.
+            timeout: Seconds to wait where the limiter makes it wait for the learner, else for ever.
             **fields: All other fields, [B, …] or [T, B, …], as they were before the step.
 
         Returns:
             The steps' handles, [B] or [T, B].
+
+        Raises:
+            TimeoutError: Over which nothing was added.
         """
+        patience = _FOREVER if timeout is None else check_timeout(Arguments("add"), timeout)
         if discounts is not None:
             fields["discounts"] = discounts
         handles = self._native.add(
-            fields, terminated, truncated, final_observations, priorities, lanes
+            fields, terminated, truncated, final_observations, priorities, lanes, patience
         )
         if handles is None:
             handles = self._native.add(
@@ -255,19 +332,26 @@ class ReplayBuffer:
                     final_observations,
                     priorities,
                     lanes,
-                )
+                ),
+                patience,
             )
         return handles  # type: ignore[no-any-return]
 
-    def end_episode(self, lanes: Array, final_observations: Any) -> None:
+    def end_episode(self, lanes: Array, final_observations: Any = None) -> None:
         """Cut episodes from outside: their newest step was truncated.
 
         Args:
             lanes: Which, [n] integers or one.
-            final_observations: What came after that step, [n, …], or a dict of these.
+            final_observations: What came after that step, [n, …], or a dict of these. None where
+                nobody knows, because who wrote it is gone: then the newest step is lost, and its
+                observation is the final one of the step before; lanes without an open episode are
+                passed over.
         """
         arguments = Arguments("end_episode")
         chosen = check_integers(arguments, "lanes", lanes)
+        if final_observations is None:
+            self._native.end_episodes(chosen, None)
+            return
         finals = check_finals(arguments, self._leaves, final_observations, (len(chosen),))
         self._native.end_episodes(chosen, finals)
 
@@ -279,6 +363,7 @@ class ReplayBuffer:
         importance_exponent: float | None = None,
         relabel: Relabel | None = None,
         output: str = "numpy",
+        timeout: float | None = None,
     ) -> Batch:
         """Draw n transitions.
 
@@ -289,6 +374,10 @@ class ReplayBuffer:
             relabel: Is called with this buffer and the batch, and returns the batch to give out,
                 which may be larger.
             output: "numpy", "torch", or "pinned": torch tensors in page-locked memory.
+            timeout: Seconds to wait where the limiter makes it wait for writers, else for ever.
+
+        Raises:
+            TimeoutError: Over which nothing was drawn.
         """
         index = self._sampler_indices.get(sampler, -1)
         ring = self._rings.get((n, output)) if type(n) is int else None
@@ -300,7 +389,8 @@ class ReplayBuffer:
             if importance_exponent is not None:
                 arguments.number("importance_exponent", importance_exponent, low=0)
         exponent = math.nan if importance_exponent is None else importance_exponent
-        values = self._native.sample(n, index, exponent, ring)
+        patience = _FOREVER if timeout is None else check_timeout(Arguments("sample"), timeout)
+        values = self._native.sample(n, index, exponent, ring, patience)
         batch = _new_batch(values if output == "numpy" else _tensors(values))
         return batch if relabel is None else relabel(self, batch)
 
@@ -316,6 +406,7 @@ class ReplayBuffer:
         importance_exponent: float | None = None,
         time_major: bool = False,
         output: str = "numpy",
+        timeout: float | None = None,
     ) -> SequenceBatch:
         """Draw n steps, and for each the steps around it, of its own episode alone.
 
@@ -336,6 +427,7 @@ class ReplayBuffer:
             importance_exponent: Instead of the sampler's own.
             time_major: [T, n, …] instead of [n, T, …].
             output: As of `sample`.
+            timeout: As of `sample`.
 
         Reference: Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
         Learning", 2019. Specification: `fastrl.reference.sequences`.
@@ -348,7 +440,7 @@ class ReplayBuffer:
         exponent = math.nan
         if importance_exponent is not None:
             exponent = arguments.number("importance_exponent", importance_exponent, low=0)
-        return self._sequences.sample(cut, index, exponent)
+        return self._sequences.sample(cut, index, exponent, check_timeout(arguments, timeout))
 
     def gather(self, handles: Array, *, output: str = "numpy") -> Batch:
         """The transitions that these handles name, all of which must be drawable.
@@ -548,18 +640,13 @@ class ReplayBuffer:
         layout, states = from_json(arguments, where, saved.layout)
         native, others = _core.ReplayBuffer.load(saved, kind, name, layout.options)
         buffer = cls.__new__(cls)
-        buffer._take(native, layout)
+        buffer._take(native, layout, kind, name)
         load_packed(arguments, "extras", extras, states, others)
         return buffer
 
     def _ring(self, arguments: Arguments, n: int, output: str) -> Any:
-        ring = self._rings.get((n, output))
-        if ring is None:
-            arguments.choice("output", output, OUTPUTS)
-            if len(self._rings) == _MAX_RINGS:
-                del self._rings[next(iter(self._rings))]
-            ring = self._rings[n, output] = make_ring(self._leaves, n, output, self.n_step)
-        return ring
+        arguments.choice("output", output, OUTPUTS)
+        return self._rings.at((n, output), lambda: make_ring(self._leaves, n, output, self.n_step))
 
     def _sampler_index(self, arguments: Arguments, name: str | None) -> int:
         if name not in self._sampler_indices:

@@ -10,6 +10,7 @@ from fastrl._dispatch import Arguments
 from fastrl.replay import samplers as sampling
 from fastrl.replay.arguments import check_autoreset_mode, put
 from fastrl.replay.fields import Field, Leaf, check_fields, rows_needed
+from fastrl.replay.limiter import SamplesPerInsert, check_limiter, limiter_of
 from fastrl.replay.samplers import Linear, Marked, Prioritized, RankPrioritized, Sampler, Uniform
 from fastrl.replay.saving import understood_layout
 
@@ -27,6 +28,7 @@ class BufferLayout(NamedTuple):
     def to_json(self, extras: Mapping[str, Any]) -> str:
         """For `from_json`, along with the states of other objects."""
         options = self.options
+        limiter = limiter_of(options["limiter"])
         return json.dumps(
             {
                 "version": _core.replay_buffer_version,
@@ -50,6 +52,7 @@ class BufferLayout(NamedTuple):
                 ],
                 "autoreset_mode": "next_step" if options["next_step_autoreset"] else None,
                 "seed": options["seed"],
+                "limiter": limiter and asdict(limiter),
                 "extras": extras,
             }
         )
@@ -65,6 +68,7 @@ def check_layout(
     sampler: Any,
     autoreset_mode: Any,
     seed: Any,
+    limiter: Any,
 ) -> BufferLayout:
     """The arguments of `ReplayBuffer`, checked."""
     capacity = arguments.integer("capacity", capacity, low=1, high=_MAX_ROWS)
@@ -90,6 +94,7 @@ def check_layout(
         "seed": arguments.integer("seed", seed, low=0, high=2**64 - 1),
         "fields": [leaf.native() for leaf in leaves],
         "samplers": [sampling.native(arguments, name, one) for name, one in named.items()],
+        "limiter": check_limiter(arguments, limiter),
     }
     return BufferLayout(options, leaves, named)
 
@@ -121,6 +126,7 @@ def _from_json(arguments: Arguments, saved: dict[str, Any]) -> BufferLayout:
         samplers,
         saved["autoreset_mode"],
         saved["seed"],
+        saved["limiter"] and SamplesPerInsert(**saved["limiter"]),
     )
 
 

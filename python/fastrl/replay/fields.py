@@ -19,6 +19,7 @@ _TAKEN = (
     "next_observations",
     "priorities",
     "lanes",
+    "timeout",
     "handles",
     "probabilities",
     "importance_weights",

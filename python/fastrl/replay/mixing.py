@@ -186,6 +186,7 @@ class MixReplay:
         importance_exponent: float | None = None,
         relabel: Relabel | Mapping[str, Relabel] | None = None,
         output: str = "numpy",
+        timeout: float | None = None,
     ) -> Batch:
         """Draw n transitions, each source's share of them; a relabel may make these more.
 
@@ -195,6 +196,7 @@ class MixReplay:
             importance_exponent: Instead of the samplers' own.
             relabel: For all sources, or a dict of some sources'; each sees its own source.
             output: As of `ReplayBuffer.sample`.
+            timeout: Of each source. Where one is over, what was drawn from those before is lost.
         """
         arguments = Arguments("sample")
         n = arguments.integer("n", n, low=1)
@@ -213,7 +215,8 @@ class MixReplay:
             self._share_among(arguments, own)
         counts, carried = self._shares.next(n)
         for i, count in zip(self._present, counts, strict=True):
-            if count and self._sources[names[i]].num_drawable_by(own[i]) == 0:
+            source = self._sources[names[i]]
+            if count and source.limiter is None and source.num_drawable_by(own[i]) == 0:
                 rule = "have transitions that can be drawn"
                 raise arguments.error(f"sources[{names[i]!r}]", rule, "none")
         drawn: list[tuple[int, int, Batch]] = []
@@ -226,6 +229,7 @@ class MixReplay:
                     importance_exponent=importance_exponent,
                     relabel=relabel.get(name) if isinstance(relabel, Mapping) else relabel,
                     output="numpy" if output == "numpy" else "torch",
+                    timeout=timeout,
                 )
                 drawn.append((i, count, batch))
         self._shares.carried = carried

@@ -9,14 +9,13 @@ import numpy.typing as npt
 from fastrl import _core
 from fastrl._dispatch import Arguments, Array, address
 from fastrl.replay.arguments import as_numpy
-from fastrl.replay.batch import OUTPUTS, Batch, allocate, as_tensors
+from fastrl.replay.batch import OUTPUTS, Batch, Rings, allocate, as_tensors
 from fastrl.replay.fields import Leaf, nested
 
 BOUNDARIES = ("pad", "stop", "shift")
 RECURRENT_STATE = "recurrent_state"
 NO_HANDLE = np.uint64(2**64 - 1)
 _NAMES = ("validity_mask", "learning_mask", "is_first", "positions", "step_handles")
-_MAX_RINGS = 8
 _MAX_ATTEMPTS = 8
 
 Numbers = npt.NDArray[np.int64]
@@ -105,7 +104,7 @@ class SequenceReader:
         numbers = {leaf.path[0]: leaf.dtype for leaf in leaves}
         default = np.dtype(np.float32)
         self._discount_dtype = numbers.get("discounts", numbers.get("rewards", default))
-        self._rings: dict[int, Any] = {}
+        self._rings = Rings()
 
     def check(self, arguments: Arguments, cut: Cut) -> Cut:
         """The cut in Python's own types, or the error that says what is wrong with it."""
@@ -129,10 +128,12 @@ class SequenceReader:
             raise arguments.error("length", rule, f"{cut.length}, which makes {checked.num_rows}")
         return checked
 
-    def sample(self, cut: Cut, sampler: int, importance_exponent: float) -> SequenceBatch:
+    def sample(
+        self, cut: Cut, sampler: int, importance_exponent: float, timeout: float
+    ) -> SequenceBatch:
         """A batch; drawn again where other writers overwrite its rows meanwhile."""
         for _ in range(_MAX_ATTEMPTS):
-            drawn = self._draw(cut.n, sampler, importance_exponent)
+            drawn = self._draw(cut.n, sampler, importance_exponent, timeout)
             try:
                 values = self._read(cut, self._windows(cut, drawn["handles"]))
             except _OverwrittenError:
@@ -147,21 +148,19 @@ class SequenceReader:
 
     def _ring(self, n: int) -> Any:
         """For transitions of which only flags, handles and weights are wanted."""
-        if n not in self._rings:
-            if len(self._rings) == _MAX_RINGS:
-                del self._rings[next(iter(self._rings))]
-            count, dtype = len(self._leaves), self._discount_dtype
-            # It must not know `self`, or both would hold each other for ever.
-            self._rings[n] = _core.BatchRing(lambda: _make_set(n, count, dtype))
-        return self._rings[n]
+        count, dtype = len(self._leaves), self._discount_dtype
+        # The ring must not know `self`, or both would hold each other for ever.
+        return self._rings.at(n, lambda: _core.BatchRing(lambda: _make_set(n, count, dtype)))
 
-    def _draw(self, n: int, sampler: int, importance_exponent: float) -> dict[str, Any]:
+    def _draw(
+        self, n: int, sampler: int, importance_exponent: float, timeout: float
+    ) -> dict[str, Any]:
         try:
-            values = self._native.sample(n, sampler, importance_exponent, self._ring(n))
-        except ValueError as error:
+            values = self._native.sample(n, sampler, importance_exponent, self._ring(n), timeout)
+        except (ValueError, TimeoutError) as error:
             # What it says of drawing is also true here, but for the name.
             message = str(error).removeprefix("sample:")
-            raise ValueError(f"sample_sequences:{message}") from None
+            raise type(error)(f"sample_sequences:{message}") from None
         return values  # type: ignore[no-any-return]
 
     def _handles(self, lanes: Numbers, rows: Numbers) -> npt.NDArray[np.uint64]:
