@@ -33,6 +33,8 @@ class _Line:
     def put(self, batch: Any) -> None:
         """Waits for room."""
         with self.changed:
+            if self.is_closed:
+                return
             self.ready.append(batch)
             self.changed.notify_all()
             self.changed.wait_for(lambda: self.is_closed or len(self.ready) < self.depth)
