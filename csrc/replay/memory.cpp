@@ -101,7 +101,7 @@ class Memory::Descriptor {
 };
 
 Memory::Memory(MemoryPlace place, Descriptor&& descriptor, std::size_t size)
-    : place_(std::move(place)), size_(size), descriptor_(-1), forks_(num_forks()) {
+    : place_(std::move(place)), size_(size), forks_(num_forks()) {
   const int flags = place_.kind == MemoryKind::kOwn ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
   void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, descriptor.value(), 0);
   if (data == MAP_FAILED) fail("cannot map", place_, errno);

@@ -70,7 +70,7 @@ class Memory {
   MemoryPlace place_;
   std::byte* data_;
   std::size_t size_;
-  int descriptor_;  // −1: own memory
+  int descriptor_ = -1;  // own memory has none
   bool is_alone_ = true;
   bool is_maker_ = false;
   std::uint32_t forks_;  // before it was mapped

@@ -72,14 +72,14 @@ struct Writer {
     none.assign(static_cast<std::size_t>(num_steps * kLanes), 0);
     handles.resize(none.size());
     for (std::int64_t step = 0; step < num_steps; ++step) {
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        const float name = next[lane]++;
+      for (float& following : next) {
+        const float name = following++;
         const bool ends = mix64(static_cast<std::uint64_t>(name)) % 7 == 0;
         names.push_back(name);
         flags.push_back(ends ? 1 : 0);
         for (std::size_t i = 0; i < kNumbers; ++i) values.push_back(number(name, i));
         for (std::size_t i = 0; i < kNumbers; ++i) finals.push_back(number(name + 1, i));
-        if (ends) next[lane] += 10;
+        if (ends) following += 10;
       }
     }
     rows.num_steps = num_steps;
@@ -225,7 +225,7 @@ std::int64_t kill_after(std::int64_t instructions, const std::function<void()>& 
 // How many kills in each call: FASTRL_TEST_KILLS, else a few.
 std::int64_t num_kills() {
   const char* given = std::getenv("FASTRL_TEST_KILLS");
-  return given == nullptr ? 2 : std::atoll(given);
+  return given == nullptr ? 2 : std::strtoll(given, nullptr, 10);
 }
 
 struct Victim {
