@@ -11,6 +11,8 @@ from fastrl.replay import (
     Prioritized,
     ReplayBuffer,
     Uniform,
+    load_states,
+    save_states,
 )
 
 FIELDS = {
@@ -171,17 +173,17 @@ def test_the_best_are_marked_whatever_happens(name, seed):
         assert len(scores) > 0
 
 
-def test_state_goes_on_where_scores_cannot_be_found_out_again():
+def test_state_goes_on_where_scores_cannot_be_found_out_again(tmp_path):
     lived, other = Lived(3), Lived(3)
     first = HighValueIndex(lived.buffer, "best", top=0.4)
     for _ in range(30):
         for one in (lived, other):
             one.add(4)
         first.update()
-    state = first.state()
+    save_states(tmp_path, {"best": first})
     again = HighValueIndex(other.buffer, "best", top=0.4)
     assert again.update() <= len(first)
-    again.load_state(state)
+    load_states(tmp_path, {"best": again})
     assert marked(other.buffer) == marked(lived.buffer)
     for _ in range(10):
         for one, best in ((lived, first), (other, again)):
@@ -305,14 +307,14 @@ def test_wrong_arguments():
         nans.update()
     best = HighValueIndex(buffer, "best", top=0.5)
     best.update()
-    state = best.state()
+    state = best.state_dict()
     before = marked(buffer)
-    with pytest.raises(ValueError, match="load_state: `state` must have "):
-        best.load_state({"lanes": state["lanes"]})
-    with pytest.raises(ValueError, match=r"load_state: `state` must have \[n\] values of each"):
-        best.load_state(state | {"scores": state["scores"][1:]})
-    with pytest.raises(ValueError, match="load_state: `state` must be of a buffer with 2 lanes"):
-        best.load_state(state | {"after": np.zeros(3, np.int64)})
+    with pytest.raises(ValueError, match="load_state_dict: `state` must have "):
+        best.load_state_dict({"lanes": state["lanes"]})
+    with pytest.raises(ValueError, match=r"load_state_dict: `state` must have \[n\] values of each"):
+        best.load_state_dict(state | {"scores": state["scores"][1:]})
+    with pytest.raises(ValueError, match="load_state_dict: `state` must be of a buffer with 2 lanes"):
+        best.load_state_dict(state | {"after": np.zeros(3, np.int64)})
     assert marked(buffer) == before
     with pytest.raises(ValueError, match=r"MixReplay: `samplers\['a'\]` must be one of 'per'"):
         MixReplay({"a": buffer}, samplers={"a": "x"})

@@ -113,7 +113,7 @@ def test_relabels_see_their_own_source():
 def test_what_was_carried_can_be_restored():
     mix, other = mixed((0.3, 0.7)), mixed((0.3, 0.7))
     mix.sample(9)
-    other.carried = mix.carried
+    other.load_state_dict(mix.state_dict())
     for _ in range(9):
         np.testing.assert_array_equal(mix.sample(7).sources, other.sample(7).sources)
 
@@ -200,7 +200,7 @@ def test_empty_sources_may_be_left_out():
     assert set(batch.handles[batch.sources == 2]) == set(empty.handles()[:1])
     mix.sample(1)
     other = MixReplay(sources, {"a": 1, "b": 2, "late": 3}, skip_empty=True)
-    other.carried = mix.carried
+    other.load_state_dict(mix.state_dict())
     assert other.sample(7).sources.tolist() == mix.sample(7).sources.tolist()
     assert handles.shape == (1,)
 
@@ -223,3 +223,5 @@ def test_a_sampler_with_nothing_to_draw_is_found_before_anything_is_drawn():
         MixReplay({"a": first}, skip_empty=3)
     with pytest.raises(ValueError, match="num_drawable_by: `sampler` must be one of 'some', got"):
         marked.num_drawable_by("other")
+    with pytest.raises(ValueError, match=r"load_state_dict: `state` must have 'carried', got \[\]"):
+        only.load_state_dict({})

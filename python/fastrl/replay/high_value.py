@@ -179,20 +179,20 @@ class HighValueIndex:
         best = sorted(chosen.values(), reverse=True)
         return BestEpisodes(*_columns(best, BestEpisodes._fields))
 
-    def state(self) -> dict[str, npt.NDArray[Any]]:
+    def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """All episodes and their scores, in the order in which they were found.
 
-        With a saved buffer this is all that there is to save: where a part of an episode has been
-        overwritten its score cannot be found out again.
+        Save it before the buffer, with `save_states`: it may be older, but not newer. Without it
+        all is found anew but for episodes whose first steps have been overwritten.
         """
         known = sorted((one for lane in self._by_lane for one in lane), key=lambda one: one.age)
         return dict(zip(_STATE, _columns(known, _STATE), strict=True)) | {
             "after": self._after.copy()
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state` of this buffer; marks are then as they were."""
-        arguments = Arguments("load_state")
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken; marks are then as they were."""
+        arguments = Arguments("load_state_dict")
         if not isinstance(state, Mapping) or set(state) != {*_STATE, "after"}:
             shown = sorted(state) if isinstance(state, Mapping) else type(state).__name__
             raise arguments.error("state", f"have {sorted({*_STATE, 'after'})}", shown)

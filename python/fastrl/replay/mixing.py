@@ -170,6 +170,17 @@ class MixReplay:
         whole[-1] -= sum(whole)
         self._shares.carried = whole
 
+    def state_dict(self) -> dict[str, Any]:
+        """What is carried; buffers are saved by themselves."""
+        return {"carried": self.carried}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        if not isinstance(state, Mapping) or set(state) != {"carried"}:
+            shown = sorted(state) if isinstance(state, Mapping) else type(state).__name__
+            raise Arguments("load_state_dict").error("state", "have 'carried'", shown)
+        self.carried = state["carried"]
+
     def __len__(self) -> int:
         """Rows that all sources hold."""
         return sum(len(buffer) for buffer in self._sources.values())
