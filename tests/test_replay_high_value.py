@@ -311,9 +311,13 @@ def test_wrong_arguments():
     before = marked(buffer)
     with pytest.raises(ValueError, match="load_state_dict: `state` must have "):
         best.load_state_dict({"lanes": state["lanes"]})
-    with pytest.raises(ValueError, match=r"load_state_dict: `state` must have \[n\] values of each"):
+    with pytest.raises(
+        ValueError, match=r"load_state_dict: `state` must have \[n\] values of each"
+    ):
         best.load_state_dict(state | {"scores": state["scores"][1:]})
-    with pytest.raises(ValueError, match="load_state_dict: `state` must be of a buffer with 2 lanes"):
+    with pytest.raises(
+        ValueError, match="load_state_dict: `state` must be of a buffer with 2 lanes"
+    ):
         best.load_state_dict(state | {"after": np.zeros(3, np.int64)})
     assert marked(buffer) == before
     with pytest.raises(ValueError, match=r"MixReplay: `samplers\['a'\]` must be one of 'per'"):

@@ -142,6 +142,32 @@ def test_files_hold_the_quotas(tmp_path):
     assert first.rewards.shape == second.rewards.shape
 
 
+def test_all_keys_are_saved(tmp_path):
+    replay = QuotaReplay({4: 20, -2: 20}, FIELDS, shares={4: 2, -2: 1}, sampler=Prioritized())
+    for number in range(9):
+        replay.add(**rows([(4, 4, -2)[number % 3]], number, ends=True))
+    replay.add(**rows([4], 9))
+    replay.sample(10)
+    replay.save(tmp_path / "all")
+    replay.save(tmp_path / "all")
+    again = QuotaReplay.load(tmp_path / "all", shares={4: 2, -2: 1}, storage=tmp_path / "rows")
+    assert again.keys == [4, -2]
+    assert again.mix.carried == replay.mix.carried
+    for one in (replay, again):
+        one.add(**rows([4], 10))
+    with pytest.raises(ValueError, match="`keys` must stay the same throughout an episode"):
+        again.add(**rows([-2], 10))
+    for _ in range(5):
+        one, other = replay.sample(7), again.sample(7)
+        for name in ("rewards", "handles", "sources", "probabilities"):
+            np.testing.assert_array_equal(one[name], other[name])
+    assert (tmp_path / "rows.-2").exists()
+    with pytest.raises(ValueError, match=r"load_state_dict: `state` must have the keys \[4, -2\]"):
+        again.load_state_dict({"keys": [1]})
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        QuotaReplay.load(tmp_path / "nothing")
+
+
 def test_eviction_by_stored_fields():
     buffer = ReplayBuffer(40, FIELDS, num_lanes=2, n_step=3)
     for number in range(30):

@@ -1,21 +1,31 @@
 """Rows for each of several tasks: what one overwrites is its own."""
 
-import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastrl._dispatch import Arguments, Array, address
+from fastrl._dispatch import Arguments, Array
 from fastrl.replay.arguments import as_numpy, check_finals, check_integers, check_rows
 from fastrl.replay.batch import Batch
 from fastrl.replay.buffer import Relabel, ReplayBuffer
 from fastrl.replay.mixing import MixReplay
+from fastrl.replay.quota_rows import (
+    NO_KEY,
+    OpenEpisodes,
+    check_columns,
+    check_ends,
+    check_priorities,
+    reshaped,
+    runs,
+    taken,
+)
+from fastrl.replay.saving import load_states, save_states
 
-_NONE = -1
-_BETWEEN, _ENDED = 0, 2
+_STATE = "quotas"
 
 
 class QuotaReplay:
@@ -124,18 +134,10 @@ class QuotaReplay:
             joint_exponent=joint_exponent,
             skip_empty=True,
         )
-        first = self._first = next(iter(buffers.values()))
-        self._has_ends = any(leaf.is_observation for leaf in first._leaves)
+        self._first = next(iter(buffers.values()))
         self._order = np.argsort(list(buffers), kind="stable")
         self._sorted_keys = np.array(list(buffers), np.int64)[self._order]
-        # Of each lane: which key's episode is open, and whether its final observation comes next.
-        self._open = np.full(first.num_lanes, _NONE, np.int64)
-        self._ended = np.zeros(first.num_lanes, np.bool_)
-        states = np.empty(first.num_lanes, np.int32)
-        for index, buffer in enumerate(buffers.values()):
-            buffer._native.lane_states(address(states))
-            self._open[states != _BETWEEN] = index
-            self._ended |= states == _ENDED
+        self._open = OpenEpisodes(list(buffers), list(buffers.values()))
 
     @property
     def keys(self) -> list[int]:
@@ -214,26 +216,26 @@ class QuotaReplay:
             priorities,
             lanes,
         )
-        columns = _check_columns(arguments, chosen, first.num_lanes)
-        _check_priorities(arguments, values)
+        columns = check_columns(arguments, chosen, first.num_lanes)
+        check_priorities(arguments, values)
         steps = (1, *ended.shape) if ended.ndim == 1 else ended.shape
         indices = self._indices(arguments, keys, ended.shape).reshape(steps)
         ends = (ended | cut).reshape(steps)
-        if self._has_ends and finals is None and not first._options["next_step_autoreset"]:
-            _check_ends(arguments, ends, columns)
-        after = self._walk(arguments, indices, ends, ended.reshape(steps), columns)
+        if finals is None and self._open.need_finals:
+            check_ends(arguments, ends, columns)
+        after = self._open.walk(arguments, indices, ends, ended.reshape(steps), columns)
         rows = {"fields": fields, "terminated": ended, "truncated": cut}
         rows |= {"final_observations": finals, "priorities": values}
-        rows = _reshaped(rows, ended.ndim, steps)
+        rows = reshaped(rows, ended.ndim, steps)
         handles = np.empty(steps, np.uint64)
         buffers = list(self._buffers.values())
-        for begin, end in _runs(indices):
+        for begin, end in runs(indices):
             for index in np.unique(indices[begin]):
                 mine = indices[begin] == index
-                part = _taken(rows, begin, end, mine)
+                part = taken(rows, begin, end, mine)
                 named = part.pop("fields")
                 handles[begin:end, mine] = buffers[index].add(**named, **part, lanes=columns[mine])
-        self._open[columns], self._ended[columns] = after
+        self._open.keys[columns], self._open.ended[columns] = after
         return handles.reshape(ended.shape)
 
     def end_episode(self, lanes: Array, final_observations: Any) -> None:
@@ -241,16 +243,16 @@ class QuotaReplay:
         arguments = Arguments("end_episode")
         chosen = check_integers(arguments, "lanes", lanes)
         finals = check_finals(arguments, self._first._leaves, final_observations, (len(chosen),))
-        columns = _check_columns(arguments, chosen, self._first.num_lanes)
+        columns = check_columns(arguments, chosen, self._first.num_lanes)
         for lane in columns:
-            if self._open[lane] == _NONE:
+            if self._open.keys[lane] == NO_KEY:
                 actual = f"lane {lane}, which has none"
                 raise arguments.error("lanes", "be lanes with an open episode", actual)
         for index, buffer in enumerate(self._buffers.values()):
-            mine = self._open[columns] == index
+            mine = self._open.keys[columns] == index
             if mine.any():
-                buffer.end_episode(columns[mine], _taken(finals, None, None, mine))
-        self._open[columns], self._ended[columns] = _NONE, False
+                buffer.end_episode(columns[mine], taken(finals, None, None, mine))
+        self._open.keys[columns], self._open.ended[columns] = NO_KEY, False
 
     def sample(
         self,
@@ -287,6 +289,55 @@ class QuotaReplay:
             raise Arguments("evict").error("which", rule, actual, kind=TypeError)
         return {key: buffer.evict(which, names=names) for key, buffer in self._buffers.items()}
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save each key's buffer into a folder of that name, as `ReplayBuffer.save` does.
+
+        Each is saved whole or not at all, one after the other: a process that is killed between
+        leaves some keys as they are now and others as they were before.
+
+        Args:
+            path: A folder, which is made.
+        """
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_states(folder / _STATE, {"quotas": self})
+        for key, buffer in self._buffers.items():
+            buffer.save(folder / str(key))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        shares: Mapping[int, float] | None = None,
+        joint_exponent: float | None = None,
+        storage: str | os.PathLike[str] = "memory",
+    ) -> "QuotaReplay":
+        """What was saved; the arguments are those of the constructor."""
+        folder, saved = Path(path), _Saved()
+        load_states(folder / _STATE, {"quotas": saved})
+        where = os.fspath(storage)
+        buffers = {
+            key: ReplayBuffer.load(
+                folder / str(key), storage=where if where == "memory" else f"{where}.{key}"
+            )
+            for key in saved.state["keys"]
+        }
+        made = cls.of(buffers, shares=shares, joint_exponent=joint_exponent)
+        made._mix.load_state_dict(saved.state["mix"])
+        return made
+
+    def state_dict(self) -> dict[str, Any]:
+        """All but the buffers."""
+        return {"keys": self.keys, "mix": self._mix.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken, with the same keys."""
+        if state["keys"] != self.keys:
+            rule = f"have the keys {self.keys}"
+            raise Arguments("load_state_dict").error("state", rule, state["keys"])
+        self._mix.load_state_dict(state["mix"])
+
     def _indices(
         self, arguments: Arguments, keys: Array, shape: tuple[int, ...]
     ) -> npt.NDArray[np.int64]:
@@ -303,92 +354,19 @@ class QuotaReplay:
             raise arguments.error("keys", f"be among {self.keys}", given[unknown][0])
         return np.broadcast_to(self._order[places], shape).copy()
 
-    def _walk(
-        self,
-        arguments: Arguments,
-        indices: npt.NDArray[np.int64],
-        ends: npt.NDArray[np.bool_],
-        terminated: npt.NDArray[np.bool_],
-        columns: npt.NDArray[np.int64],
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """What is open after these steps; puts final observations where their episodes are."""
-        opened, is_final = self._open[columns].copy(), self._ended[columns].copy()
-        if not self._has_ends:
-            return opened, is_final
-        next_step = self._first._options["next_step_autoreset"]
-        for step, (index, end) in enumerate(zip(indices, ends, strict=True)):
-            index[is_final] = opened[is_final]
-            wrong = ~is_final & (opened != _NONE) & (opened != index)
-            if wrong.any():
-                at = int(wrong.argmax())
-                now, before = self.keys[index[at]], self.keys[opened[at]]
-                rule = "stay the same throughout an episode"
-                actual = f"{now} after {before} in lane {columns[at]}"
-                raise arguments.error("keys", rule, actual)
-            if (is_final & end).any():
-                at = int((is_final & end).argmax())
-                rule = "be False in the row after the end of an episode, its final observation"
-                actual = f"True in lane {columns[at]} at step {step}"
-                name = "terminated" if terminated[step, at] else "truncated"
-                raise arguments.error(name, rule, actual)
-            opened = np.where(is_final | (end & (not next_step)), _NONE, index)
-            is_final = end & next_step & ~is_final
-        return opened, is_final
+
+class _Saved:
+    """Takes a state as it is."""
+
+    state: Mapping[str, Any]
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.state = state
 
 
 def _check_key(arguments: Arguments, key: object) -> None:
     if isinstance(key, bool) or not isinstance(key, int | np.integer):
         raise arguments.error("quotas", "have integers as keys", repr(key), kind=TypeError)
-
-
-def _check_columns(
-    arguments: Arguments, lanes: npt.NDArray[np.int64] | None, num_lanes: int
-) -> npt.NDArray[np.int64]:
-    if lanes is None:
-        return np.arange(num_lanes)
-    wrong = (lanes < 0) | (lanes >= num_lanes)
-    if wrong.any():
-        rule = f"be from 0 to {num_lanes - 1}"
-        raise arguments.error("lanes", rule, lanes[wrong][0], kind=IndexError)
-    if len(np.unique(lanes)) != len(lanes):
-        raise arguments.error("lanes", "name each lane once", lanes.tolist())
-    return lanes
-
-
-def _check_priorities(arguments: Arguments, priorities: npt.NDArray[np.float64] | None) -> None:
-    if priorities is None:
-        return
-    wrong = ~(np.isfinite(priorities) & (priorities >= 0))
-    if wrong.any():
-        raise arguments.error("priorities", "be finite and at least 0", priorities[wrong][0])
-
-
-def _check_ends(
-    arguments: Arguments, ends: npt.NDArray[np.bool_], columns: npt.NDArray[np.int64]
-) -> None:
-    if ends.any():
-        step, column = np.argwhere(ends)[0]
-        actual = f"None, but lane {columns[column]} ends at step {step}"
-        raise arguments.error("final_observations", "be given where an episode ends", actual)
-
-
-def _runs(indices: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Steps throughout which all columns keep their keys."""
-    changes = 1 + np.flatnonzero((indices[1:] != indices[:-1]).any(1))
-    bounds = [0, *changes.tolist(), len(indices)]
-    return itertools.pairwise(bounds)
-
-
-def _reshaped(values: Any, leading: int, steps: tuple[int, ...]) -> Any:
-    if isinstance(values, Mapping):
-        return {name: _reshaped(value, leading, steps) for name, value in values.items()}
-    return None if values is None else values.reshape(*steps, *values.shape[leading:])
-
-
-def _taken(values: Any, begin: int | None, end: int | None, mine: npt.NDArray[np.bool_]) -> Any:
-    """Some columns, of steps begin, …, end − 1 where there are steps."""
-    if isinstance(values, Mapping):
-        return {name: _taken(value, begin, end, mine) for name, value in values.items()}
-    if values is None:
-        return None
-    return values[mine] if begin is None else values[begin:end, mine]
