@@ -295,6 +295,36 @@ def test_dqn_with_goals_learns_with_it():
     assert model.replay_buffer.buffer.num_added >= 150  # whole episodes of 3
 
 
+@pytest.mark.parametrize("name", ["ReplayBuffer", "HerReplayBuffer"])
+def test_saved_buffers_go_on(tmp_path, name):
+    space = BOX if name == "ReplayBuffer" else GOALS
+
+    class Distances:
+        def env_method(self, name, achieved, desired, infos, indices):
+            return [-np.abs(achieved - desired).sum(-1)]
+
+    def make(**options):
+        extra = {"env": Distances()} if name == "HerReplayBuffer" else {}
+        return getattr(sb3, name)(
+            120, space, spaces.Discrete(2), device="cpu", n_envs=2, **extra, **options
+        )
+
+    ours, again = make(seed=1), make(seed=1)
+    worlds = Worlds(space, spaces.Discrete(2), 2)
+    worlds.fill(80, ours)
+    ours.save(tmp_path / "saved")
+    again.load(tmp_path / "saved")
+    assert (again.pos, again.full, again.size()) == (ours.pos, ours.full, ours.size())
+    worlds.fill(10, ours, again)
+    for value, expected in zip(again.sample(32)[:5], ours.sample(32)[:5], strict=True):
+        assert_same(value, expected)
+    for value, expected in zip(all_of(again)[:5], all_of(ours)[:5], strict=True):
+        assert_same(value, expected)
+    other = sb3.ReplayBuffer(120, spaces.Discrete(3), spaces.Discrete(2), "cpu", n_envs=2)
+    with pytest.raises(ValueError, match="load: `path` must hold 2 environments' "):
+        other.load(tmp_path / "saved")
+
+
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="`optimize_memory_usage` must be False: each observation"):
         sb3.ReplayBuffer(9, BOX, spaces.Discrete(2), optimize_memory_usage=True)
@@ -309,7 +339,7 @@ def test_wrong_arguments():
     ours = sb3.ReplayBuffer(9, BOX, spaces.Discrete(2))
     with pytest.raises(ValueError, match="sample: the buffer is empty"):
         ours.sample(3)
-    with pytest.raises(TypeError, match="ReplayBuffer: cannot be pickled; pass storage=PATH"):
+    with pytest.raises(TypeError, match="ReplayBuffer: cannot be pickled; call its save"):
         pickle.dumps(ours)
     with pytest.raises(NotImplementedError, match="places do not name transitions: call `sample`"):
         ours._get_samples(np.arange(2))

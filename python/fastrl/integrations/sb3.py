@@ -21,9 +21,12 @@ and take their arguments. What is different:
 - `HerReplayBuffer` draws open episodes, too, and relabels each transition by chance, k / (k + 1)
   of them on average, in any place of the batch.
 - Draws follow `seed`, else NumPy's global generator as it is when the buffer is made. Tensors on
-  the CPU share the batch's memory. It cannot be pickled.
+  the CPU share the batch's memory.
+- It cannot be pickled, so ``model.save_replay_buffer`` is an error. ``model.replay_buffer`` has
+  ``save(path)`` and ``load(path)`` instead, which never run code out of a file.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +42,7 @@ from fastrl._dispatch import Arguments
 from fastrl.replay import HER, Batch
 from fastrl.replay import ReplayBuffer as Rows
 from fastrl.replay.samplers import Sampler
+from fastrl.replay.saving import SavedState
 
 Observations = npt.NDArray[Any] | dict[str, npt.NDArray[Any]]
 
@@ -229,9 +233,41 @@ class _Stored(buffers.BaseBuffer):
             )
         return self.buffer.update_priorities(self.last_batch.handles, priorities, sampler=sampler)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save all transitions, priorities and random numbers; see `fastrl.ReplayBuffer.save`."""
+        self.buffer.save(path, extras={"sb3": self})
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Go on from what was saved, in memory. It must be of the same spaces and environments."""
+        saved = SavedState()
+        loaded = Rows.load(path, extras={"sb3": saved})
+        mine, others = (
+            [(leaf.path, leaf.shape, leaf.dtype) for leaf in one._leaves]
+            for one in (self.buffer, loaded)
+        )
+        if mine != others or loaded.num_lanes != self.n_envs:
+            rule = f"hold {self.n_envs} environments' {mine}"
+            raise Arguments("load").error(
+                "path", rule, f"{loaded.num_lanes} environments' {others}"
+            )
+        self.buffer = loaded
+        self.load_state_dict(saved.state)
+        self.buffer_size = self.buffer.capacity // self.n_envs
+        self.n_steps = self.buffer.n_step
+        self.last_batch = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is not in the rows."""
+        return {"pos": self.pos, "full": self.full, "open": self._open, "next": self._next}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        self.pos, self.full = state["pos"], state["full"]
+        self._open, self._next = state["open"], state["next"]
+
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError(
-            f"{type(self).__name__}: cannot be pickled; pass storage=PATH for a buffer that stays"
+            f"{type(self).__name__}: cannot be pickled; call its save(path) and load(path)"
         )
 
 

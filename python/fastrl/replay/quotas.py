@@ -23,7 +23,7 @@ from fastrl.replay.quota_rows import (
     runs,
     taken,
 )
-from fastrl.replay.saving import load_states, save_states
+from fastrl.replay.saving import SavedState, load_states, save_states
 
 _STATE = "quotas"
 
@@ -314,7 +314,7 @@ class QuotaReplay:
         storage: str | os.PathLike[str] = "memory",
     ) -> "QuotaReplay":
         """What was saved; the arguments are those of the constructor."""
-        folder, saved = Path(path), _Saved()
+        folder, saved = Path(path), SavedState()
         load_states(folder / _STATE, {"quotas": saved})
         where = os.fspath(storage)
         buffers = {
@@ -353,18 +353,6 @@ class QuotaReplay:
         if unknown.any():
             raise arguments.error("keys", f"be among {self.keys}", given[unknown][0])
         return np.broadcast_to(self._order[places], shape).copy()
-
-
-class _Saved:
-    """Takes a state as it is."""
-
-    state: Mapping[str, Any]
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(self.state)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.state = state
 
 
 def _check_key(arguments: Arguments, key: object) -> None:

@@ -51,6 +51,20 @@ class Stateful(Protocol):
         """Goes on as the object would have that `state_dict` was taken of."""
 
 
+class SavedState:
+    """Takes a state as it is, for whoever looks at it before it goes on."""
+
+    state: Mapping[str, Any]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The same."""
+        return dict(self.state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Keeps it."""
+        self.state = state
+
+
 def save_states(path: str | os.PathLike[str], objects: Mapping[str, Stateful]) -> SaveReport:
     """Save the state of objects that are no buffers: samplers of levels and tasks, indices, ….
 
