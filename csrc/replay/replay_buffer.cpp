@@ -190,7 +190,7 @@ void ReplayBuffer::gather_rows(std::span<const std::int64_t> lanes,
 
 bool ReplayBuffer::is_pending(std::int64_t slot) const {
   const std::int64_t lane = lanes_.lane_of(slot);
-  return lanes_.lane(lane).state != LaneState::kBetween &&
+  return has_observations_ && lanes_.lane(lane).state != LaneState::kBetween &&
          lanes_.row_of(lane, slot) == lanes_.num_rows(lane) - 1 &&
          (rows_.header(slot).flags & RowHeader::kEvicted) == 0;
 }

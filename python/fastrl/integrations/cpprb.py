@@ -123,7 +123,8 @@ class ReplayBuffer:
         self, rows: dict[str, npt.NDArray[Any]], priorities: npt.NDArray[np.float64] | None
     ) -> int:
         no = np.zeros((len(rows["0"]), 1), np.bool_)
-        handles = self._buffer.add(terminated=no, truncated=no, priorities=priorities, **rows)
+        given: dict[str, Any] = {"terminated": no, "truncated": no, "priorities": priorities}
+        handles = self._buffer.add(**given | rows)
         self._episode_len += len(no)
         return int(handles[0, 0])
 
