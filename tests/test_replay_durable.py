@@ -1,19 +1,30 @@
 """Saves of buffers: what is loaded goes on as what was saved, whatever happened in between."""
 
 import os
+import subprocess
+import sys
 import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fastrl.replay import (
     Field,
+    LevelSampler,
     Linear,
+    Marked,
+    MixReplay,
     Prioritized,
+    PriorityIndex,
     RankPrioritized,
     ReplayBuffer,
+    TaskSampler,
     TrajectoryStore,
     Uniform,
+    load_states,
+    save_states,
 )
 
 CRASHES = Path(__file__).parents[1] / "benchmarks" / "replay_crash.py"
@@ -21,6 +32,8 @@ SAMPLERS = {
     "priorities": Prioritized(importance_exponent=Linear(0.4, 1.0, 50), epsilon=0.01),
     "ranks": RankPrioritized(new_priority="max_in_buffer", normalize="buffer"),
     "distinct": Prioritized(scheme="without_replacement", new_priority=0.5),
+    "annealed": Prioritized(Linear(0.2, 0.9, 300), new_priority=2.0),
+    "marked": Marked(),
     "all": Uniform("stratified"),
 }
 PLAIN = {"observations": ((3,), "float32"), "rewards": ((), "float32")}
@@ -42,6 +55,7 @@ KINDS = {
         "gamma": 0.3,
     },
     "next_step": {"fields": PLAIN, "autoreset_mode": "next_step", "sampler": SAMPLERS},
+    "alone": {"fields": {"goals": ((3,), "int16")}, "sampler": Prioritized()},
 }
 
 
@@ -82,7 +96,7 @@ class Life:
                 terminated[step, self.ended] = truncated[step, self.ended] = False
                 self.ended = terminated[step] | truncated[step]
         else:
-            rows["final_observations"] = finals["observations"]
+            rows["final_observations"] = finals.get("observations")
         priorities = random.random(leading) if random.random() < 0.3 else None
         return buffer.add(**rows, terminated=terminated, truncated=truncated, priorities=priorities)
 
@@ -95,6 +109,9 @@ class Life:
             self.first = handles[0]
         n = min(16, buffer.num_drawable)
         for name, sampler in buffer.samplers.items() if n else ():
+            if isinstance(sampler, Marked):
+                some = buffer.handles()[::5]
+                buffer.update_priorities(some, np.ones(len(some)), sampler=name)
             batch = buffer.sample(n, sampler=name)
             drawn.append({key: batch[key] for key in batch})
             if not isinstance(sampler, Uniform):
@@ -237,13 +254,27 @@ def test_many_saves_leave_few_files_and_no_more_than_the_rows_twice(tmp_path):
     assert sum(sizes) < 3 * sum(path.stat().st_size for path in (tmp_path / "whole").iterdir())
 
 
+@contextmanager
+def running(write, arguments):
+    """Threads that call write(stop, argument) until the block ends."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=write, args=(stop, one), daemon=True) for one in arguments]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+
+
 def test_threads_go_on_while_a_buffer_is_saved(tmp_path):
     fields = {"observations": ((64,), "int64"), "rewards": ((), "float32")}
     buffer = ReplayBuffer(60_000, fields, num_lanes=2, sampler=Prioritized())
-    stop = threading.Event()
     done = [0, 0]
 
-    def write(lane):
+    def write(stop, lane):
         while not stop.is_set():
             number = np.arange(done[lane], done[lane] + 50)
             buffer.add(
@@ -255,28 +286,25 @@ def test_threads_go_on_while_a_buffer_is_saved(tmp_path):
             )
             done[lane] += 50
 
-    writers = [threading.Thread(target=write, args=(lane,)) for lane in (0, 1)]
-    for writer in writers:
-        writer.start()
-    for turn in range(6):
-        before = sum(done)
-        buffer.save(tmp_path)
-        loaded = ReplayBuffer.load(tmp_path, storage=tmp_path / f"rows-{turn}")
-        assert before <= loaded.num_added <= sum(done) + 100
-        for lane in (0, 1):  # every lane's rows are the newest ones, without a gap, whole
-            places = loaded.places(loaded.handles())
-            first, last = (f(places.rows[places.lanes == lane]) for f in (np.min, np.max))
-            numbers = np.arange(first, last + 2)
-            rows = loaded.gather_rows(np.full(len(numbers), lane), numbers)
-            assert (rows["observations"] == numbers[:, None]).all()
-            assert (rows["rewards"] == numbers.astype(np.float32)).all()
-            assert last + 2 - first == min(last + 2, 30_000)
-        handles = loaded.handles()
-        assert len(handles) == loaded.num_drawable
-        assert (loaded.priorities(handles) > 0).all()
-    stop.set()
-    for writer in writers:
-        writer.join()
+    with running(write, (0, 1)):
+        while min(done) < 500:
+            time.sleep(0.01)
+        for turn in range(6):
+            before = sum(done)
+            buffer.save(tmp_path)
+            loaded = ReplayBuffer.load(tmp_path, storage=tmp_path / f"rows-{turn}")
+            assert before <= loaded.num_added <= sum(done) + 100
+            for lane in (0, 1):  # every lane's rows are the newest ones, without a gap, whole
+                places = loaded.places(loaded.handles())
+                first, last = (f(places.rows[places.lanes == lane]) for f in (np.min, np.max))
+                numbers = np.arange(first, last + 2)
+                rows = loaded.gather_rows(np.full(len(numbers), lane), numbers)
+                assert (rows["observations"] == numbers[:, None]).all()
+                assert (rows["rewards"] == numbers.astype(np.float32)).all()
+                assert last + 2 - first == min(last + 2, 30_000)
+            handles = loaded.handles()
+            assert len(handles) == loaded.num_drawable
+            assert (loaded.priorities(handles) > 0).all()
 
 
 class Counter:
@@ -441,9 +469,8 @@ def test_a_store_writes_new_tokens_only(tmp_path):
 
 def test_threads_go_on_while_a_store_is_saved(tmp_path):
     store = TrajectoryStore(300_000, max_trajectories=60, log_probs=False)
-    stop = threading.Event()
 
-    def write(first):
+    def write(stop, first):
         number = first
         while not stop.is_set():
             store.add(
@@ -456,19 +483,105 @@ def test_threads_go_on_while_a_store_is_saved(tmp_path):
             )
             number += 2
 
-    writers = [threading.Thread(target=write, args=(first,)) for first in (1, 2)]
-    for writer in writers:
-        writer.start()
-    for _ in range(8):
-        before = store.counters["added"]
-        store.save(tmp_path)
-        loaded = TrajectoryStore.load(tmp_path)
-        assert loaded.counters["added"] >= before
-        if len(loaded):
-            batch = loaded.get(loaded.handles())
-            numbers = np.repeat(batch.rewards, np.diff(batch.cu_seqlens))
-            np.testing.assert_array_equal(batch.token_ids, numbers)
-            np.testing.assert_array_equal(batch.action_mask, numbers % 2 == 1)
-    stop.set()
-    for writer in writers:
-        writer.join()
+    with running(write, (1, 2)):
+        for _ in range(8):
+            before = store.counters["added"]
+            store.save(tmp_path)
+            loaded = TrajectoryStore.load(tmp_path)
+            assert loaded.counters["added"] >= before
+            if len(loaded):
+                batch = loaded.get(loaded.handles())
+                numbers = np.repeat(batch.rewards, np.diff(batch.cu_seqlens))
+                np.testing.assert_array_equal(batch.token_ids, numbers)
+                np.testing.assert_array_equal(batch.action_mask, numbers % 2 == 1)
+
+
+def index_life(index, random):
+    slots = random.integers(0, 50, 20)
+    index.set_priorities(slots, random.random(20))
+    index.clear(slots[:2])
+    return list(index.draw(9)[:2])
+
+
+def levels_life(levels, random):
+    batch = levels.sample(4)
+    levels.update(batch.ids, random.random(4))
+    return [batch.ids, batch.probabilities]
+
+
+def tasks_life(tasks, random):
+    drawn = tasks.sample(4)
+    tasks.update(drawn[0], random.random(4), drawn[1])
+    return list(drawn)
+
+
+def new_levels(seed):
+    levels = LevelSampler(30, seed=seed)
+    if seed == 0:
+        levels.add(range(20))
+    return levels
+
+
+STATEFUL = {
+    "proportional": (lambda seed: PriorityIndex(50, seed=seed), index_life),
+    "ranks": (lambda seed: PriorityIndex(50, kind="rank", seed=seed), index_life),
+    "kept": (lambda seed: PriorityIndex(50, keep_priorities=True, seed=seed), index_life),
+    "levels": (new_levels, levels_life),
+    "tasks": (lambda seed: TaskSampler([0, 0, 1], num_starts=[2, 1, 3], seed=seed), tasks_life),
+}
+
+
+def test_objects_that_are_no_buffers_go_on_as_they_were(tmp_path):
+    objects = {name: make(0) for name, (make, _) in STATEFUL.items()}
+    random = np.random.default_rng(0)
+    for name, (_, live) in STATEFUL.items():
+        for _ in range(10):
+            live(objects[name], random)
+    for _ in range(2):  # whole each time
+        report = save_states(tmp_path, objects)
+        assert report.segments_written == 1
+    assert len(list(tmp_path.iterdir())) == 2
+    loaded = {name: make(1) for name, (make, _) in STATEFUL.items()}
+    load_states(tmp_path, loaded)
+    for name, (_, live) in STATEFUL.items():
+        for seed in range(10):
+            ours, theirs = (
+                live(both[name], np.random.default_rng(seed)) for both in (objects, loaded)
+            )
+            assert_same(ours, theirs)
+    with pytest.raises(ValueError, match=r"load_states: `objects\['x'\]` must be one of \['kept'"):
+        load_states(tmp_path, {"x": Counter()})
+    with pytest.raises(ValueError, match=r"`state\['kind'\]` must be 'rank', as of this index"):
+        load_states(tmp_path, {"kept": PriorityIndex(50, kind="rank")})
+    with pytest.raises(ValueError, match=r"`state\['capacity'\]` must be 40, as of this index"):
+        load_states(tmp_path, {"kept": PriorityIndex(40, keep_priorities=True)})
+
+
+def test_a_mix_goes_on_with_what_its_sources_are_owed(tmp_path):
+    buffers = {name: made("plain", seed=seed) for seed, name in enumerate(("a", "b"))}
+    for life in buffers.values():
+        life.live(20)
+    mix = MixReplay({name: life.buffer for name, life in buffers.items()}, {"a": 1, "b": 2})
+    mix.sample(16)
+    buffers["a"].buffer.save(tmp_path / "a", extras={"mix": mix})
+    buffers["b"].buffer.save(tmp_path / "b")
+    b = ReplayBuffer.load(tmp_path / "b")
+    other = MixReplay({"a": ReplayBuffer.load(tmp_path / "a"), "b": b}, {"a": 1, "b": 2})
+    ReplayBuffer.load(tmp_path / "a", extras={"mix": other})
+    for _ in range(5):
+        ours, theirs = mix.sample(16), other.sample(16)
+        assert_same({key: ours[key] for key in ours}, {key: theirs[key] for key in theirs})
+
+
+def test_killed_processes_lose_nothing_that_was_committed():
+    finished = subprocess.run(
+        [sys.executable, CRASHES, "--kills", "6"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "| SIGKILLs | 6 |" in finished.stdout
+    assert "Nothing was lost." in finished.stdout

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -123,6 +124,27 @@ class Index {
   }
   std::size_t bytes() const { return bytes_; }
 
+  // A copy of all that it remembers, random numbers included.
+  nb::bytearray state() {
+    nb::bytearray copy;
+    copy.resize(bytes_ + sizeof(RandomStream));
+    auto* to = static_cast<std::byte*>(copy.data());
+    const nb::gil_scoped_release released;
+    const std::lock_guard lock(mutex_);
+    std::memcpy(to, memory_.get(), bytes_);
+    std::memcpy(to + bytes_, &random_, sizeof(RandomStream));
+    return copy;
+  }
+
+  // False for that of an index of another size or kind.
+  bool restore(std::uintptr_t state, std::size_t size) {
+    if (size != bytes_ + sizeof(RandomStream)) return false;
+    const std::lock_guard lock(mutex_);
+    std::memcpy(memory_.get(), pointer<const std::byte>(state), bytes_);
+    std::memcpy(&random_, pointer<const std::byte>(state) + bytes_, sizeof(RandomStream));
+    return true;
+  }
+
  private:
   std::size_t bytes_;
   std::unique_ptr<std::byte, FreeAligned> memory_;
@@ -162,7 +184,9 @@ void bind_replay_index(nb::module_& m) {
       .def_prop_ro("count", &Index::count, NoGil())
       .def_prop_ro("exponent", &Index::exponent, NoGil())
       .def_prop_ro("largest_ever", &Index::largest_ever, NoGil())
-      .def_prop_ro("bytes", &Index::bytes);
+      .def_prop_ro("bytes", &Index::bytes)
+      .def("state", &Index::state)
+      .def("restore", &Index::restore, nb::arg("state"), nb::arg("size"), NoGil());
   m.def("importance_weights", &bound_importance_weights, nb::arg("probabilities"), nb::arg("n"),
         nb::arg("count"), nb::arg("exponent"), nb::arg("normalization"),
         nb::arg("smallest_probability"), nb::arg("weights"), NoGil());

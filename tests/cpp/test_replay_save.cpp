@@ -38,7 +38,7 @@ BufferOptions options() {
   made.fields = {field};
   SamplerOptions sampler{};
   sampler.kind = SamplerKind::kProportional;
-  sampler.priority_exponent = 0.6;
+  sampler.priority_start = sampler.priority_end = 0.6;
   sampler.new_value = 1;
   made.samplers = {sampler, sampler};
   std::strcpy(made.samplers[0].name, "a");

@@ -3,7 +3,8 @@
 What a buffer samples its transitions through; also for levels, tasks, or rows kept elsewhere.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,6 +77,7 @@ class PriorityIndex:
         by_rank = check.choice("kind", kind, ("proportional", "rank")) == "rank"
         keeps = check.flag("keep_priorities", keep_priorities)
         seed = check.integer("seed", seed, low=0, high=2**64 - 1)
+        self._made_as = {"capacity": self.capacity, "kind": kind, "keep_priorities": keeps}
         self._index = _core.ReplayIndex(self.capacity, by_rank, keeps, seed)
         self._index.set_exponent("PriorityIndex", exponent)
 
@@ -230,6 +232,26 @@ class PriorityIndex:
             address(weights),
         )
         return weights
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it remembers, random numbers and exponent included: numbers and bytes."""
+        return {**self._made_as, "memory": np.frombuffer(self._index.state(), np.uint8)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Draws from now on what the index would have drawn that `state_dict` was taken of.
+
+        The state must be of an index with the same capacity, kind and `keep_priorities`, and is
+        trusted to be one.
+        """
+        check = Arguments("load_state_dict")
+        for name, own in self._made_as.items():
+            if name not in state or state[name] != own:
+                actual = state.get(name, "nothing")
+                raise check.error(f"state[{name!r}]", f"be {own!r}, as of this index", actual)
+        check.array("state['memory']", state.get("memory"), ["bytes"], ["uint8"])
+        memory = np.ascontiguousarray(state["memory"])
+        if not self._index.restore(address(memory), memory.size):
+            raise check.error("state['memory']", "be of such an index", f"{memory.size} bytes")
 
     def _slots(self, function: str, slots: Array) -> Array:
         at = np.asarray(slots)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fastrl import _core
 from fastrl._dispatch import Arguments, address
 
-_KIND = "states"
+_KIND = "set of states"
 _EXTRA = "extras/"  # what the names of their arrays begin with
 
 
