@@ -143,7 +143,7 @@ def readme_examples():
     return [part.partition("```")[0] for part in parts]
 
 
-@pytest.mark.parametrize("example", readme_examples(), ids=["losses", "time", "speed"])
+@pytest.mark.parametrize("example", readme_examples(), ids=["losses", "time", "speed", "replay"])
 def test_readme_example_runs(example):
     pytest.importorskip("torch")
     result = run_python(example)
