@@ -212,14 +212,15 @@ KILLED = """if True:
     random = np.random.default_rng(1)
     num_torn = 0
     buffer.add(**steps(0, 500, 3))
+    rows = steps(0, 900, 3)
+    rows["final_observations"] = rows["observations"] + np.array([1, 2, 3, 5])
+    rows["truncated"][-1] = True
     for kill in range(int(sys.argv[2])):
-        first = 1000.0 * (kill + 1)
         child = os.fork()
         if child == 0:
             buffer.end_episode([0, 1, 2])
-            for part in range(10**9):
-                buffer.add(**steps(first, 400, 3))
-                first += 400
+            while True:
+                buffer.add(**rows)
         time.sleep(0.002 + random.random() * 0.03)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -25,6 +25,7 @@ namespace {
 constexpr double kOwnExponent = std::numeric_limits<double>::quiet_NaN();
 constexpr std::int64_t kLanes = 3;
 constexpr std::int64_t kRows = 24;
+constexpr std::size_t kSamplers = 4;
 constexpr std::size_t kNumbers = 6;  // of an observation, all functions of the first
 
 Field field(const char* name, FieldRole role, std::int64_t numbers, std::int64_t stack) {
@@ -47,12 +48,17 @@ BufferOptions options(std::int64_t stack) {
   made.fields = {field("observations", FieldRole::kObservation, kNumbers, stack),
                  field("rewards", FieldRole::kOther, 1, 1)};
   SamplerOptions sampler{};
-  sampler.priority_exponent = 0.6;
+  sampler.priority_start = sampler.priority_end = 0.6;
   sampler.kind = SamplerKind::kProportional;
   made.samplers.push_back(sampler);
   sampler.kind = SamplerKind::kRank;
   made.samplers.push_back(sampler);
   sampler.kind = SamplerKind::kUniform;
+  made.samplers.push_back(sampler);
+  // The priorities are weighed anew in every batch.
+  sampler.kind = SamplerKind::kProportional;
+  sampler.priority_end = 0.1;
+  sampler.priority_steps = 64;
   made.samplers.push_back(sampler);
   return made;
 }
@@ -169,7 +175,7 @@ bool is_consistent(ReplayBuffer& buffer, std::size_t stack) {
   buffer.priorities(all, 0, priorities.data());
   for (const double priority : priorities) good = good && priority > 0;
   Drawn many(200, stack);
-  for (std::size_t sampler = 0; sampler < 3; ++sampler) {
+  for (std::size_t sampler = 0; sampler < kSamplers; ++sampler) {
     buffer.sample(200, sampler, kOwnExponent, many.arrays);
     for (std::size_t i = 0; i < 200; ++i) {
       good = good && std::ranges::binary_search(all, many.handles[i]);
@@ -308,7 +314,7 @@ TEST(updates_may_be_killed_at_any_instruction) {
     }
     victim.priorities[0] = 1e30;  // all weights are shifted
   };
-  for (const std::size_t sampler : {std::size_t{0}, std::size_t{1}}) {
+  for (const std::size_t sampler : {std::size_t{0}, std::size_t{1}, std::size_t{3}}) {
     kill_anywhere(1, prepare, [=](Victim& victim) {
       victim.buffer.update_priorities(victim.handles, std::span<const double>(victim.priorities),
                                       sampler);
@@ -323,7 +329,7 @@ TEST(draws_and_ends_may_be_killed_at_any_instruction) {
     victim.buffer.end_episodes(lanes, {});
     victim.buffer.evict(std::span(victim.handles.data(), 3));
     Drawn drawn(4, 2);
-    for (std::size_t sampler = 0; sampler < 3; ++sampler) {
+    for (std::size_t sampler = 0; sampler < kSamplers; ++sampler) {
       victim.buffer.sample(4, sampler, kOwnExponent, drawn.arrays);
     }
   });
