@@ -309,6 +309,22 @@ def test_an_episode_without_an_end_is_cut():
         buffer.end_episode([0, 1], np.zeros((2, 4))), buffer.end_episode([0], np.zeros((1, 4)))
 
 
+def test_a_cut_is_saved(tmp_path):
+    """The rows that it changes were saved before, and are saved again."""
+    buffer = ReplayBuffer(40, FIELDS, n_step=3, sampler=Prioritized())
+    handles = buffer.add(**steps(0, 8))[:, 0]
+    buffer.save(tmp_path / "saved")
+    buffer.end_episode(0)
+    buffer.add(**steps(100, 5))
+    buffer.save(tmp_path / "saved")
+    loaded = ReplayBuffer.load(tmp_path / "saved")
+    batches = [one.gather(handles[:7]) for one in (buffer, loaded)]
+    for name in batches[0]:
+        np.testing.assert_array_equal(batches[0][name], batches[1][name])
+    np.testing.assert_array_equal(batches[1].truncated, np.arange(7) >= 4)
+    np.testing.assert_array_equal(batches[1].next_observations[4:, 0], 7)
+
+
 def test_a_single_step_without_an_end_is_left_alone():
     fields = {"observations": Field((), "float64", 3, "first"), "rewards": ((), "float32")}
     buffer = ReplayBuffer(12, fields, sampler=Prioritized())
@@ -514,6 +530,20 @@ def test_counts_from_elsewhere_let_one_side_go_on(tmp_path):
             assert can_sample(buffer, 8)
             assert not can_sample(buffer)
         assert can_add(buffer)
+
+
+def test_the_limiter_is_saved(tmp_path):
+    buffer = limited(2, min_size=4, error_buffer=3)
+    buffer.add(**steps(0, 30))
+    buffer.restart_limiter()
+    buffer.sample(20)
+    buffer.save(tmp_path / "saved")
+    loaded = ReplayBuffer.load(tmp_path / "saved")
+    assert loaded.limiter == buffer.limiter
+    for one in (buffer, loaded):
+        assert not can_sample(one)
+        assert [can_add(one, 5) for _ in range(4)] == [True, True, True, False]
+        assert can_sample(one, 6)
 
 
 def test_a_thread_wakes_the_other_side():
