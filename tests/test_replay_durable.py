@@ -225,6 +225,34 @@ def test_saves_write_what_is_new(tmp_path):
     assert life.buffer.save(tmp_path).rows_written > 15_000
 
 
+@pytest.mark.parametrize("change", ["cut off", "evicted"])
+def test_the_newest_rows_are_written_again_when_they_change(change, tmp_path):
+    life = made("plain")
+    buffer = life.buffer
+    life.live(10)
+    while True:  # until all episodes are open
+        newest = life.add(1)[0]
+        buffer.save(tmp_path)
+        if not buffer.places(newest).complete.any():
+            break
+    if change == "cut off":
+        buffer.end_episode([0, 1, 2], np.ones((3, 3)))
+    else:
+        assert buffer.evict(newest) == 3
+    report = buffer.save(tmp_path)
+    assert report.segments_kept > 0
+    twin = life.twin(ReplayBuffer.load(tmp_path))
+    for one in (life, twin):
+        one.add(1)
+        assert not (change == "evicted" and np.isin(newest, one.buffer.handles()).any())
+    assert_equal_buffers(buffer, twin.buffer)
+    if change == "cut off":
+        drawn = twin.buffer.gather(newest)
+        assert drawn.truncated.all()
+        assert (drawn.next_observations == 1).all()
+    assert_same(life.live(3), twin.live(3))
+
+
 def test_two_folders_in_turn_are_both_incremental(tmp_path):
     life = made("plain", capacity=30_000)
     life.add(3000)
