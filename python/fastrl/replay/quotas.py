@@ -35,8 +35,9 @@ class QuotaReplay:
     its quota the oldest of its rows goes, in O(1), and no other key loses anything. Batches have
     exact shares of the keys, as `MixReplay` draws them; keys that have nothing yet are left out.
 
-    A lane is one environment, whichever key its episodes have; a key lasts for an episode. (Pan et
-    al., "Online Continual Offline RL", have such a buffer for each task.)
+    A lane is one environment, whichever key its episodes have; a key lasts for an episode. (Gai et
+    al., "Offline Experience Replay for Continual Offline Reinforcement Learning", 2023, keep such a
+    buffer for each task.)
 
     Args:
         quotas: Rows by key, final observations included; each of `num_lanes` lanes has
