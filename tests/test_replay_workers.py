@@ -765,3 +765,14 @@ def test_it_ends_with_the_interpreter():
         os.wait()
     """
     assert run(code) == ["8", "forked"]
+
+
+def test_the_program_that_looks_for_torn_rows():
+    program = Path(__file__).parents[1] / "benchmarks" / "replay_writers.py"
+    options = ["--rows", "20000", "--capacity", "20000", "--batch", "512", "--kills", "2"]
+    done = subprocess.run(
+        [sys.executable, program, *options], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert "torn 0" in done.stdout
+    assert "kills 2" in done.stdout
