@@ -119,9 +119,7 @@ class ReplayBuffer:
             )
         return rows
 
-    def _add(
-        self, rows: dict[str, npt.NDArray[Any]], priorities: npt.NDArray[np.float64] | None
-    ) -> int:
+    def _add(self, rows: dict[str, Any], priorities: npt.NDArray[np.float64] | None) -> int:
         no = np.zeros((len(rows["0"]), 1), np.bool_)
         given: dict[str, Any] = {"terminated": no, "truncated": no, "priorities": priorities}
         handles = self._buffer.add(**given | rows)
