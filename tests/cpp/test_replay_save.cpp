@@ -75,6 +75,7 @@ TEST(a_buffer_is_saved_while_threads_use_it) {
   ReplayBuffer buffer({}, options());
   std::atomic<bool> stop = false;
   std::vector<std::thread> writers;
+  writers.reserve(kLanes);
   for (std::int64_t lane = 0; lane < kLanes; ++lane) {
     writers.emplace_back([&, lane] {
       for (std::int64_t row = 0; !stop; row += 7) {
