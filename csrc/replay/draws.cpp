@@ -12,12 +12,14 @@
 
 #include "core/check.h"
 #include "core/instruction_set.h"
+#include "core/thread_pool.h"
 #include "replay/power.h"
 
 namespace fastrl {
 namespace {
 
-constexpr std::int64_t kBatch = 256;  // even, so that batches take whole blocks of random numbers
+constexpr std::int64_t kGrain = 1024;  // draws that are worth a thread
+constexpr std::int64_t kBatch = 256;   // even, so that batches take whole blocks of random numbers
 
 FASTRL_INLINE void fill_blocks(std::uint64_t key, std::uint64_t stream, std::uint64_t first_block,
                                std::int64_t num_blocks, std::uint64_t* bits) {
@@ -100,7 +102,8 @@ void shuffle(RandomStream& random, std::int64_t n, std::int64_t* slots) {
 
 void draw_with_replacement(const WeightedSlots& from, std::int64_t n, DrawScheme scheme,
                            RandomStream& random, std::int64_t* slots, double* probabilities) {
-  std::array<std::uint64_t, kBatch> masses;
+  // Masses lie where their slots will.
+  auto* masses = reinterpret_cast<std::uint64_t*>(slots);
   const std::uint64_t total = from.total();
   Strata strata(total, n);
   std::uint64_t common = 0;
@@ -109,7 +112,7 @@ void draw_with_replacement(const WeightedSlots& from, std::int64_t n, DrawScheme
     common = scale_fraction(common, total);
   }
   for (std::int64_t begin = 0; begin < n; begin += kBatch) {
-    const std::span batch(masses.data(), static_cast<std::size_t>(std::min(kBatch, n - begin)));
+    const std::span batch(masses + begin, static_cast<std::size_t>(std::min(kBatch, n - begin)));
     if (scheme != DrawScheme::kSystematic) {
       fill_random(random, batch);
       for (std::uint64_t& mass : batch) mass = scale_fraction(mass, total);
@@ -119,18 +122,27 @@ void draw_with_replacement(const WeightedSlots& from, std::int64_t n, DrawScheme
     } else if (scheme == DrawScheme::kSystematic) {
       for (std::uint64_t& mass : batch) mass = strata.next(common);
     }
-    from.find(batch, slots + begin);
   }
-  if (scheme != DrawScheme::kIndependent) shuffle(random, n, slots);
-  std::array<std::uint64_t, kBatch> weights;
-  for (std::int64_t begin = 0; begin < n; begin += kBatch) {
-    const std::int64_t size = std::min(kBatch, n - begin);
-    from.weights(std::span(slots + begin, static_cast<std::size_t>(size)), weights.data());
-    for (std::int64_t k = 0; k < size; ++k) {
-      probabilities[begin + k] =
-          static_cast<double>(weights[static_cast<std::size_t>(k)]) / static_cast<double>(total);
+  parallel_for(n, kGrain, [&](std::int64_t first, std::int64_t last) {
+    std::array<std::uint64_t, kBatch> batch;
+    for (auto begin = first; begin < last; begin += kBatch) {
+      const std::int64_t size = std::min(kBatch, last - begin);
+      std::copy_n(masses + begin, size, batch.begin());
+      from.find(std::span(batch.data(), static_cast<std::size_t>(size)), slots + begin);
     }
-  }
+  });
+  if (scheme != DrawScheme::kIndependent) shuffle(random, n, slots);
+  parallel_for(n, kGrain, [&](std::int64_t first, std::int64_t last) {
+    std::array<std::uint64_t, kBatch> weights;
+    for (auto begin = first; begin < last; begin += kBatch) {
+      const std::int64_t size = std::min(kBatch, last - begin);
+      from.weights(std::span(slots + begin, static_cast<std::size_t>(size)), weights.data());
+      for (std::int64_t k = 0; k < size; ++k) {
+        probabilities[begin + k] =
+            static_cast<double>(weights[static_cast<std::size_t>(k)]) / static_cast<double>(total);
+      }
+    }
+  });
 }
 
 // The slots that a draw has taken, as gaps in the line of masses.
