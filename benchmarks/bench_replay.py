@@ -39,25 +39,28 @@ ATARI_BYTES = 7.3e9 / 1e6  # a frame
 GROWTH = 1.5
 KEY_SETS = 64  # batches whose priorities are set in turn: few would stay in the cache
 # The stress: batches wait for so many steps of CHUNK rows, in a ring of so many chunks.
+FEW = 8  # environments that give a chunk in several steps
+STEPS = f"{OURS}, {CHUNK // FEW} steps of {FEW}"
 PREFETCH, RING_CHUNKS, STRESS_STEPS = 8, 16, 64
 
 
-def ours(capacity: int, *, prioritized: bool = True) -> Memory:
+def ours(capacity: int, *, prioritized: bool = True, num_lanes: int = CHUNK) -> Memory:
+    """A chunk is a step of as many environments, or so many steps of `num_lanes`."""
     fields = {
         "observations": ((replay_rivals.OBSERVATION,), "float32"),
         "actions": ((replay_rivals.ACTION,), "float32"),
         "rewards": ((), "float32"),
     }
     sampler = Prioritized(ALPHA, BETA) if prioritized else Uniform()
-    buffer = fastrl.ReplayBuffer(capacity, fields, num_lanes=CHUNK, sampler=sampler)
+    buffer = fastrl.ReplayBuffer(capacity, fields, num_lanes=num_lanes, sampler=sampler)
+    names = (*fields, "terminated", "truncated")
 
     def add(rows):
+        if num_lanes == CHUNK:
+            return buffer.add(**{name: rows[name] for name in names})
+        steps = (CHUNK // num_lanes, num_lanes)
         return buffer.add(
-            observations=rows["observations"],
-            actions=rows["actions"],
-            rewards=rows["rewards"],
-            terminated=rows["terminated"],
-            truncated=rows["truncated"],
+            **{name: rows[name].reshape(*steps, *rows[name].shape[1:]) for name in names}
         )
 
     def view(batch):
@@ -99,6 +102,13 @@ def makers(arguments, *, prioritized: bool):
 def filled(name: str, capacity: int, prioritized: bool, adding: bool = False) -> Memory:
     make = replay_rivals.ADDING.get(name, MAKERS[name]) if adding else MAKERS[name]
     memory = make(capacity, prioritized=prioritized)
+    for number in range(capacity // CHUNK):
+        memory.add(chunk(number))
+    return memory
+
+
+def filled_by_steps(capacity: int) -> Memory:
+    memory = ours(capacity, num_lanes=FEW)
     for number in range(capacity // CHUNK):
         memory.add(chunk(number))
     return memory
@@ -155,11 +165,11 @@ def row(name: str, memory: Memory, run, items: int, prioritized: bool = True, **
     )
 
 
-def compare(arguments, title, providers, ratios, best=None):
+def compare(arguments, title, providers, ratios, best=None, own_name=OURS):
     """One table, and what the project has promised about it: (rival, bar), or (the best, bar)."""
     measure(list(providers.values()), seconds=arguments.seconds)
     report(title, list(providers.values()), baseline=OURS, json_path=arguments.json)
-    own = providers[OURS]
+    own = providers[own_name]
     timed = {name: one for name, one in providers.items() if name != OURS and one.times}
     if not own.times:
         return
@@ -168,7 +178,7 @@ def compare(arguments, title, providers, ratios, best=None):
         name = min(timed, key=lambda name: sorted(timed[name].times)[len(timed[name].times) // 2])
         ratios = {name: best}
     claims = [
-        (OURS, timed[name].name, speedup(own, timed[name]), bar)
+        (own_name, timed[name].name, speedup(own, timed[name]), bar)
         for name, bar in ratios.items()
         if name in timed
     ]
@@ -209,7 +219,7 @@ def bench_update(arguments):
 
 
 def bench_add(arguments):
-    """A step of CHUNK environments; each row gets its first priority."""
+    """A step of CHUNK environments, or several of a few; each row gets its first priority."""
     providers = {}
     chunks = [chunk(number) for number in range(16)]
     for name in makers(arguments, prioritized=True):
@@ -219,10 +229,19 @@ def bench_add(arguments):
         def run(memory=memory, turns=turns):
             memory.add(next(turns))
 
-        bar = {"bar": ADD_BAR} if name == OURS else {}
-        providers[name] = row(name, memory, run, CHUNK, **bar)
+        providers[name] = row(name, memory, run, CHUNK)
+        if name == OURS:
+            few, few_turns = filled_by_steps(arguments.items), cycle(chunks)
+
+            def run_few(memory=few, turns=few_turns):
+                memory.add(next(turns))
+
+            check = partial(assert_right, name, True)
+            providers[STEPS] = Provider(
+                STEPS, run=run_few, block=BLOCK, items=CHUNK, check=check, bar=ADD_BAR
+            )
     title = f"{arguments.items:,} rows, PER, add of {CHUNK}"
-    compare(arguments, title, providers, {"cpprb": ADD_RATIO})
+    compare(arguments, title, providers, {"cpprb": ADD_RATIO}, own_name=STEPS)
 
 
 def bench_uniform(arguments):

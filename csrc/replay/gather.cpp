@@ -5,6 +5,7 @@
 
 #include "core/thread_pool.h"
 #include "replay/copy.h"
+#include "replay/fetch.h"
 
 namespace fastrl {
 namespace {
@@ -13,15 +14,6 @@ constexpr std::size_t kFetchedAhead = 64 << 10;    // bytes of rows on their way
                                                    // cache: the first has fewer misses under way
 constexpr std::int64_t kGrainBytes = 64 << 10;     // of a batch that is worth a thread
 constexpr std::size_t kMaxFetchedBytes = 1 << 10;  // of a row and its successors
-
-// Must be inlined: GCC takes a function that only fetches for one without effect and drops the
-// call.
-FASTRL_INLINE void fetch(const std::byte* data, std::size_t bytes) {
-  const std::byte* end = data + bytes;
-  for (data -= reinterpret_cast<std::uintptr_t>(data) % 64; data < end; data += 64) {
-    __builtin_prefetch(data, 0, 2);
-  }
-}
 
 double load(const std::byte* from, bool is_double) {
   if (is_double) {

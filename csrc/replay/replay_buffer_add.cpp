@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "replay/copy.h"
+#include "replay/fetch.h"
 #include "replay/replay_buffer.h"
 #include "replay/replay_buffer_guard.h"
 
@@ -12,6 +13,7 @@ namespace fastrl {
 namespace {
 
 // Rows that are written field by field before the next ones: they stay in the first-level cache.
+constexpr std::int64_t kLanesAhead = 8;  // whose rows, far apart, come while others are written
 constexpr std::int64_t kBlock = 32;
 // Runs of changed slots that are shorter on average go to an index as a list.
 constexpr std::int64_t kRunWorthwhile = 8;
@@ -126,7 +128,16 @@ std::optional<Wait> ReplayBuffer::add(const NewRows& rows, std::uint64_t* handle
   for (std::int64_t step = 0; step < rows.num_steps; step += most) {
     const NewRows part = steps_of(rows, step, std::min(most, rows.num_steps - step));
     begin_changes(rows.priorities != nullptr);
+    const auto lane_of = [&](std::int64_t column) {
+      return rows.lanes != nullptr ? rows.lanes[column] : column;
+    };
     for (std::int64_t column = 0; column < rows.num_lanes; ++column) {
+      if (column + kLanesAhead < rows.num_lanes) {
+        // And the row after it, which becomes the oldest.
+        const std::int64_t lane = lane_of(column + kLanesAhead);
+        const std::int64_t slot = lane * options_.rows_per_lane + lanes_.lane(lane).position;
+        fetch_to_write(rows_.row(slot), 2 * rows_.row_bytes());
+      }
       add_to_lane(part, column, handles + step * rows.num_lanes);
     }
     apply_changes();
