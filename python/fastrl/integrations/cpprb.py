@@ -105,6 +105,9 @@ class ReplayBuffer:
         rows = {}
         for i, (name, (shape, dtype)) in enumerate(self._values.items()):
             array = np.asarray(given[name])
+            if not _fits(array, dtype):
+                wrong = f"{array.dtype} {array}"
+                raise Arguments("add").error(name, f"hold what {dtype} can hold", wrong)
             try:
                 array = array.astype(dtype, copy=False).reshape(-1, 1, *shape)
             except ValueError:
@@ -270,6 +273,16 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         """Forget all transitions, and the largest priority."""
         super().clear()
         self._max_priority = 1.0
+
+
+def _fits(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    """Whether nothing but precision is lost: 1.0 is an integer, 1.5 and 300 are no uint8."""
+    if array.dtype.kind not in "iufb" or dtype.kind not in "iub":
+        return np.can_cast(array.dtype, dtype, "same_kind")
+    if np.can_cast(array.dtype, dtype):
+        return True
+    with np.errstate(invalid="ignore"):
+        return bool(np.all(array.astype(dtype) == array))
 
 
 def _values(
