@@ -559,6 +559,10 @@ ADD_ERRORS = {
         {"created": np.array([5, 4, 6, 7])},
         "add: `created` must never run backward, from 5 on, got 4 for trajectory 1",
     ),
+    "created_too_late": (
+        {"created": 2**63 - 1},
+        "add: `created` must be at most 4611686018427387904, got 9223372036854775807",
+    ),
     "group_successes": (
         {"group_successes": np.array([0, -1, 0, 0])},
         "add: `group_successes` must be at least 0, got -1",
@@ -634,6 +638,7 @@ def test_other_bad_arguments_are_errors():
             "`bucket_weights` must be None where `group_ids` are given",
         ),
         (lambda: store.advance(clock=1), "advance: `clock` must be at least 4, got 1"),
+        (lambda: store.advance(clock=2**63 - 1), "advance: `clock` must be from -"),
         (
             lambda: store.update(handles, rewards=np.full(4, np.nan, np.float32)),
             "update: `rewards` must be finite",

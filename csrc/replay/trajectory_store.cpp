@@ -16,6 +16,8 @@ namespace {
 
 constexpr int kFailure = 0;
 constexpr int kSuccess = 1;
+// Of the clock, which then ticks for ever.
+constexpr std::int64_t kLatest = std::int64_t{1} << 62;
 
 std::uint64_t layout_of(const TrajectorySizes& sizes) {
   std::uint64_t hash = mix64(1);  // the version of the layout
@@ -151,6 +153,9 @@ void TrajectoryStore::check_input(const TrajectoryInput& input) const {
       if (input.created[i] < clock) {
         fail_value(name, "created", concat("never run backward, from ", clock, " on"),
                    concat(input.created[i], " for trajectory ", i));
+      }
+      if (input.created[i] > kLatest) {
+        fail_value(name, "created", concat("be at most ", kLatest), concat(input.created[i]));
       }
       clock = input.created[i];
     }

@@ -439,7 +439,7 @@ class TrajectoryStore(TrajectoryDraws):
         time = totals["clock"] if clock is None else clock
         self._core.advance(
             check.integer("policy_version", version, low=0, high=2**63 - 1),
-            check.integer("clock", time, low=-(2**63), high=2**63 - 1),
+            check.integer("clock", time, low=-(2**63), high=2**62),
         )
 
     def state(self) -> dict[str, npt.NDArray[np.uint8]]:
