@@ -149,6 +149,20 @@ def test_sources_with_other_fields():
         MixReplay({"a": filled(0), "b": other})
 
 
+@pytest.mark.parametrize(
+    ("fields", "n_step", "message"),
+    [
+        ({"rewards": ((), "float64")}, 1, "have 'rewards' as the first has it, float32 .., got f"),
+        ({"observations": ((5,), "float32")}, 1, "have 'observations' as the first has it, float3"),
+        ({}, 3, "have n_step of 1, as the first, got 3"),
+    ],
+)
+def test_sources_whose_batches_do_not_fit_together(fields, n_step, message):
+    other = ReplayBuffer(20, FIELDS | fields, n_step=n_step)
+    with pytest.raises(ValueError, match=r"MixReplay: `sources\['b'\]` must " + message):
+        MixReplay({"a": filled(0), "b": other})
+
+
 def test_an_empty_source_changes_nothing():
     mix = MixReplay({"a": filled(0), "b": ReplayBuffer(9, FIELDS)})
     message = r"sample: `sources\['b'\]` must have transitions that can be drawn, got none"

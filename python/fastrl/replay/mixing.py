@@ -111,6 +111,7 @@ class MixReplay:
                 rule = f"have the fields of the first, {sorted(first)}"
                 names = sorted(buffer.field_names)
                 raise arguments.error(f"sources[{name!r}]", rule, names)
+            _check_joinable(arguments, name, next(iter(self._sources.values())), buffer)
         given: Any = dict.fromkeys(self._sources, 1.0) if shares is None else shares
         if not isinstance(given, Mapping) or set(given) != set(self._sources):
             shown = list(given) if isinstance(given, Mapping) else type(given).__name__
@@ -329,6 +330,23 @@ class MixReplay:
             if not isinstance(used, Uniform | Marked) and mine.any():
                 applied += buffer.update_priorities(chosen[mine], values[mine], sampler=own)
         return applied
+
+
+def _check_joinable(
+    arguments: Arguments, name: str, first: ReplayBuffer, other: ReplayBuffer
+) -> None:
+    """That their batches can stand one behind the other."""
+    expected, actual = (
+        {"/".join(leaf.path): f"{leaf.dtype} {list(leaf.batch_shape)}" for leaf in one._leaves}
+        for one in (first, other)
+    )
+    for field, shape in expected.items():
+        if actual[field] != shape:
+            rule = f"have {field!r} as the first has it, {shape}"
+            raise arguments.error(f"sources[{name!r}]", rule, actual[field])
+    if (first.n_step > 1) != (other.n_step > 1):
+        rule = f"have n_step {'above' if first.n_step > 1 else 'of'} 1, as the first"
+        raise arguments.error(f"sources[{name!r}]", rule, other.n_step)
 
 
 def _concatenated(parts: list[Any]) -> Any:
