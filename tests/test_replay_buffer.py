@@ -438,6 +438,7 @@ def test_inputs_are_converted_where_nothing_is_lost():
         torch.from_numpy(wide[:, ::4]),
         wide[:, ::4].astype(np.int16),
         wide[:, ::4].tolist(),
+        torch.from_numpy(wide[:, ::4]).bfloat16(),
     ):
         buffer.add(
             observations=observations,
@@ -447,8 +448,8 @@ def test_inputs_are_converted_where_nothing_is_lost():
             truncated=np.zeros(2, np.uint8),
         )
     batch = buffer.gather(buffer.handles())
-    np.testing.assert_array_equal(batch.observations, np.repeat(wide[:, ::4], 3, 0))
-    np.testing.assert_array_equal(batch.actions, [1, 1, 1, 2, 2, 2])
+    np.testing.assert_array_equal(batch.observations, np.repeat(wide[:, ::4], 4, 0))
+    np.testing.assert_array_equal(batch.actions, [1, 1, 1, 1, 2, 2, 2, 2])
 
 
 def test_any_dtype_of_fixed_size_is_kept():

@@ -102,6 +102,21 @@ def first_is(value, n=4):
             r"`fields\['observations'\]` must have at most 8 dimensions, got 9",
         ),
         (
+            {"fields": {"observations": ((2**31, 2**31), "float32")}},
+            ValueError,
+            r"`fields\['observations'\]` must have at most 2147483647 bytes with its stack, got 18",
+        ),
+        (
+            {"fields": {"observations": ("x", "u1")}},
+            TypeError,
+            r"`fields\['observations'\].shape` must be a sequence of integers, got 'x'",
+        ),
+        (
+            {"fields": {"observations": Field(None, "u1")}},
+            TypeError,
+            r"`fields\['observations'\].shape` must be a sequence of integers, got None",
+        ),
+        (
             {"fields": FIELDS | {"actions": Field((), "u1", stack=2)}},
             ValueError,
             r"`fields\['actions'\].stack` must be 1 but for observations, got 2",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastrl._dispatch import Arguments, is_torch
+from fastrl._dispatch import Arguments, dtype_name, is_torch
 from fastrl.replay.fields import Leaf
 
 AUTORESET_MODES = ("next_step", "same_step", "disabled")
@@ -156,8 +156,13 @@ def check_mask(arguments: Arguments, mask: Any, n: int) -> npt.NDArray[np.bool_]
 
 
 def as_numpy(value: Any) -> npt.NDArray[Any]:
-    """An array of anything: torch tensors of the CPU share their memory."""
-    return value.detach().cpu().numpy() if is_torch(value) else np.asarray(value)
+    """An array of anything: torch tensors of the CPU share their memory, bfloat16 is widened."""
+    if not is_torch(value):
+        return np.asarray(value)
+    tensor = value.detach()
+    widened = tensor.float() if dtype_name(tensor) == "bfloat16" else tensor
+    array: npt.NDArray[Any] = widened.cpu().numpy()
+    return array
 
 
 def _find(

@@ -1,5 +1,6 @@
 """What one step consists of: names, shapes and dtypes, and arrays that are checked against them."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from fastrl._dispatch import Arguments
 PADDINGS = ("first", "zeros")
 ROLES = {"observations": 0, "rewards": 1, "discounts": 2}
 _OTHER = 3
+_MAX_BYTES = 2**31 - 1
 # What `add` and batches call things that are no fields.
 _TAKEN = (
     "terminated",
@@ -162,13 +164,20 @@ def _leaf(
         raise arguments.error(label, "have a dtype of NumPy's", repr(field.dtype)) from None
     if dtype.hasobject or dtype.itemsize == 0 or dtype.kind not in "biufcSUmM":
         raise arguments.error(label, "have a dtype of fixed size", dtype)
-    shape = (field.shape,) if isinstance(field.shape, int) else tuple(field.shape)
+    given: Any = field.shape
+    if not isinstance(given, int | Sequence) or isinstance(given, str | bytes):
+        rule = "be a sequence of integers"
+        raise arguments.error(f"{label}.shape", rule, repr(given), kind=TypeError)
+    shape = (given,) if isinstance(given, int) else tuple(given)
     if len(shape) > 8:
         raise arguments.error(label, "have at most 8 dimensions", len(shape))
     for size in shape:
         arguments.integer(f"{label}.shape", size, low=1)
     stack = arguments.integer(f"{label}.stack", field.stack, low=1)
     padding = arguments.choice(f"{label}.padding", field.padding, PADDINGS)
+    if math.prod(shape) * dtype.itemsize * stack > _MAX_BYTES:
+        rule = f"have at most {_MAX_BYTES} bytes with its stack"
+        raise arguments.error(label, rule, math.prod(shape) * dtype.itemsize * stack)
     if stack > 1 and path[0] != "observations":
         raise arguments.error(f"{label}.stack", "be 1 but for observations", stack)
     if path[0] in ("rewards", "discounts") and dtype not in (np.float32, np.float64):
