@@ -168,6 +168,23 @@ def test_all_keys_are_saved(tmp_path):
         QuotaReplay.load(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("evicted", [False, True])
+def test_what_has_nothing_to_draw_is_saved_and_loaded(tmp_path, evicted):
+    replay = QuotaReplay({4: 20, -2: 20}, FIELDS)
+    if evicted:
+        for number in range(6):
+            replay.add(**rows([(4, 4, -2)[number % 3]], number, ends=True))
+        replay.sample(5)
+        replay.evict(lambda batch: np.ones(len(batch), bool))
+    carried = replay.mix.carried
+    replay.save(tmp_path)
+    again = QuotaReplay.load(tmp_path)
+    assert again.num_drawable == 0
+    assert again.mix.carried == carried
+    again.add(**rows([4], 9, ends=True))
+    assert again.sample(3).sources.tolist() == [0, 0, 0]
+
+
 def test_eviction_by_stored_fields():
     buffer = ReplayBuffer(40, FIELDS, num_lanes=2, n_step=3)
     for number in range(30):

@@ -165,8 +165,8 @@ class MixReplay:
         given = [arguments.number("values", value) for value in values]
         if len(given) != len(self._sources):
             raise arguments.error("values", f"be {len(self._sources)} numbers", len(given))
-        if self._skip_empty:
-            self._share_among(arguments, self._samplers)
+        if self._skip_empty and (present := self._drawable_sources(self._samplers)):
+            self._share_among(present)
         whole = [round(Fraction(given[i]) * self._shares.whole) for i in self._present]
         whole[-1] -= sum(whole)
         self._shares.carried = whole
@@ -224,7 +224,11 @@ class MixReplay:
         elif sampler is not None:
             own = [sampler] * len(names)
         if self._skip_empty:
-            self._share_among(arguments, own)
+            present = self._drawable_sources(own)
+            if not present:
+                rule = "have transitions that can be drawn, at least one"
+                raise arguments.error("sources", rule, "none")
+            self._share_among(present)
         counts, carried = self._shares.next(n)
         for i, count in zip(self._present, counts, strict=True):
             source = self._sources[names[i]]
@@ -258,17 +262,16 @@ class MixReplay:
             arguments.choice(f"{argument}[{name!r}]", sampler, known)
         return [given.get(name) for name in self._sources]
 
-    def _share_among(self, arguments: Arguments, samplers: Sequence[str | None]) -> None:
-        """Shares of those that have something; with others than before, nothing is carried."""
+    def _drawable_sources(self, samplers: Sequence[str | None]) -> list[int]:
         sources = list(self._sources.values())
-        present = [
+        return [
             i
             for i, number in enumerate(self._numbers)
             if number and sources[i].num_drawable_by(samplers[i]) > 0
         ]
-        if not present:
-            rule = "have transitions that can be drawn, at least one"
-            raise arguments.error("sources", rule, "none")
+
+    def _share_among(self, present: list[int]) -> None:
+        """Shares of those that have something; with others than before, nothing is carried."""
         if present != self._present:
             self._shares = Shares([self._numbers[i] for i in present])
             self._present = present
