@@ -166,6 +166,18 @@ def test_n_steps_are_those_of_sb3():
     torch.testing.assert_close(mine.discounts[open_ended], expected.discounts[open_ended])
 
 
+def test_observations_with_nan_go_on():
+    ours = sb3.ReplayBuffer(40, BOX, spaces.Discrete(2), "cpu", n_steps=3)
+    no = np.zeros(1, bool)
+    observations = np.full((1, *BOX.shape), np.nan, np.float32)
+    for step in range(6):
+        following = observations.copy()
+        following[0, 0] = step
+        ours.add(observations, following, no.astype(int), np.ones(1), no, [{}])
+        observations = following
+    assert ours.buffer.gather(ours.buffer.handles()).lengths.tolist() == [3, 3, 3, 2, 1]
+
+
 def test_old_rows_go_and_size_says_so():
     ours = sb3.ReplayBuffer(40, BOX, spaces.Discrete(2), "cpu", n_envs=2)
     Worlds(BOX, spaces.Discrete(2), 2).fill(100, ours, end=0.0)

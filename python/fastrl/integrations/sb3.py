@@ -159,12 +159,15 @@ class _Stored(buffers.BaseBuffer):
         """Whether each observation is what came after the step before."""
         if self._next is None:
             return np.zeros(self.n_envs, np.bool_)
-        pairs = [(rows, self._next)]
+        pairs: list[tuple[Any, Any]] = [(rows, self._next)]
         if isinstance(rows, dict) and isinstance(self._next, dict):
             pairs = [(rows[key], self._next[key]) for key in rows]
         same = np.ones(self.n_envs, np.bool_)
         for one, other in pairs:
-            same &= np.all(np.reshape(one == other, (self.n_envs, -1)), axis=1)
+            equal = one == other
+            if one.dtype.kind == "f":
+                equal |= np.isnan(one) & np.isnan(other)
+            same &= np.all(np.reshape(equal, (self.n_envs, -1)), axis=1)
         return same
 
     def _cut(self, which: npt.NDArray[np.bool_]) -> None:
