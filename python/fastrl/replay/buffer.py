@@ -568,7 +568,7 @@ class ReplayBuffer:
             chunk: How many transitions the function is given at once.
 
         Returns:
-            How many could have been drawn before.
+            How many could have been drawn before, or once the next row had come.
         """
         chosen = chosen_handles(self, which, names, chunk)
         return int(self._native.evict(address(chosen), len(chosen)))
