@@ -593,6 +593,8 @@ def test_a_waiting_call_can_be_interrupted():
         buffer = ReplayBuffer(
             20, {"observations": ((), "float32")}, limiter=SamplesPerInsert(1, min_size=5)
         )
+        # Where tests run in the background, children begin with the signal ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         try:
             buffer.sample(3)
