@@ -97,6 +97,26 @@ def test_priorities_find_their_buffer():
             assert_close(buffers[name].priorities(mine), np.full(10, i + 2.0), dtype="float32")
 
 
+def test_priorities_are_of_the_sampler_that_drew():
+    both = {"even": Uniform(), "first": Prioritized(), "second": Prioritized()}
+    buffers = {"a": filled(0, sampler=both), "b": filled(1, sampler=Prioritized())}
+    mix = MixReplay(buffers, samplers={"a": "second"})
+    batch = mix.sample(20)
+    assert mix.update_priorities(batch.handles, np.full(20, 3.0), batch.sources) == 20
+    mine = batch.handles[batch.sources == 0]
+    assert_close(buffers["a"].priorities(mine, sampler="second"), np.full(10, 3), dtype="float32")
+    np.testing.assert_array_equal(buffers["a"].priorities(mine, sampler="first"), 1)
+
+
+def test_a_sampler_that_a_source_has_not_changes_no_other():
+    buffers = {"a": filled(0, sampler={"own": Prioritized()}), "b": filled(1)}
+    mix = MixReplay(buffers)
+    batch = mix.sample(20)
+    with pytest.raises(ValueError, match="`sampler` must be a sampler of source 'b', one of"):
+        mix.update_priorities(batch.handles, np.full(20, 3.0), batch.sources, sampler="own")
+    np.testing.assert_array_equal(buffers["a"].priorities(batch.handles[batch.sources == 0]), 1)
+
+
 def test_relabels_see_their_own_source():
     mix = mixed((1, 1))
     seen = []

@@ -305,8 +305,9 @@ class MixReplay:
             handles: Of a batch, [n] uint64.
             priorities: [n], finite and at least 0.
             sources: Of the batch, [n] integers.
-            sampler: Whose priorities they are: one name, or a dict of some sources', else the
-                buffers' first. `Uniform` ones are passed over, and so are the marks of `Marked`.
+            sampler: Whose priorities they are: one name, or a dict of some sources'; else of the
+                sampler that the source is drawn by, or of its buffer's first, whichever has
+                priorities. Sources without any (`Uniform`, `Marked`) are passed over.
 
         Returns:
             How many were applied; each buffer counts those that it refused.
@@ -325,14 +326,33 @@ class MixReplay:
         if n and (which.min() < 0 or which.max() >= len(self._sources)):
             wrong = which[(which < 0) | (which >= len(self._sources))][0]
             raise arguments.error("sources", f"be from 0 to {len(self._sources) - 1}", wrong)
+        named = sampler if isinstance(sampler, Mapping) else dict.fromkeys(self._sources, sampler)
+        valued = [
+            self._valued(arguments, i, name, named.get(name)) for i, name in enumerate(self.names)
+        ]
         applied = 0
-        for i, (name, buffer) in enumerate(self._sources.items()):
-            own = sampler.get(name) if isinstance(sampler, Mapping) else sampler
-            used = next(iter(buffer.samplers.values())) if own is None else buffer.samplers.get(own)
+        for i, buffer in enumerate(self._sources.values()):
             mine = which == i
-            if not isinstance(used, Uniform | Marked) and mine.any():
+            own = valued[i]
+            if own is not None and mine.any():
                 applied += buffer.update_priorities(chosen[mine], values[mine], sampler=own)
         return applied
+
+    def _valued(self, arguments: Arguments, i: int, name: str, given: str | None) -> str | None:
+        """The sampler of source i that takes priorities, None where there is none."""
+        samplers = self._sources[name].samplers
+        if given is not None and given not in samplers:
+            rule = f"be a sampler of source {name!r}, one of {list(samplers)}"
+            raise arguments.error("sampler", rule, repr(given))
+        choices = (given,) if given is not None else (self._samplers[i], next(iter(samplers)))
+        return next(
+            (
+                one
+                for one in choices
+                if one is not None and not isinstance(samplers[one], Uniform | Marked)
+            ),
+            None,
+        )
 
 
 def _check_joinable(
