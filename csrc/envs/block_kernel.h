@@ -22,6 +22,7 @@
 #include "core/instruction_set.h"
 #include "envs/body.h"
 #include "envs/kernel.h"
+#include "envs/lane_rows.h"
 #include "envs/number.h"
 
 namespace fastrl {
@@ -38,26 +39,6 @@ FASTRL_INLINE void load_integers(const char* from, WideFloats<W>& numbers,
   const WideFloats<W> lower = __builtin_shufflevector(first, second, (2 * kLane)...);
   numbers = __builtin_convertvector(__builtin_bit_cast(typename WideTypes<W>::Integers, lower),
                                     WideFloats<W>);
-}
-
-// Rows of F numbers each, written one after another: number n of them is lane n / F of field n % F.
-// Part kPart of W numbers has those of the first kField fields in place already.
-template <int W, int F, int kPart, int kField, int... kLane>
-FASTRL_INLINE void merge_fields(const WideFloats<W> (&fields)[F], WideFloats<W>& part,
-                                std::integer_sequence<int, kLane...> lanes) {
-  part = __builtin_shufflevector(
-      part, fields[kField],
-      ((kPart * W + kLane) % F == kField ? W + (kPart * W + kLane) / F : kLane)...);
-  if constexpr (kField + 1 < F) merge_fields<W, F, kPart, kField + 1>(fields, part, lanes);
-}
-
-template <int W, int F, int kPart = 0, int... kLane>
-FASTRL_INLINE void store_rows(const WideFloats<W> (&fields)[F], float* to,
-                              std::integer_sequence<int, kLane...> lanes) {
-  WideFloats<W> part = __builtin_shufflevector(fields[0], fields[0], ((kPart * W + kLane) / F)...);
-  merge_fields<W, F, kPart, 1>(fields, part, lanes);
-  wide_at<W>(to + kPart * W).value = part;
-  if constexpr (kPart + 1 < F) store_rows<W, F, kPart + 1>(fields, to, lanes);
 }
 
 template <typename B>
@@ -138,7 +119,7 @@ struct BlockKernel {
           __builtin_bit_cast(V, __builtin_convertvector(outcome.terminated, Integers));
       V numbers[kNumbers];
       B::observe(params, state, numbers);
-      store_rows<W, kNumbers>(numbers, to.observations + first * kNumbers, kAll);
+      store_rows(numbers, to.observations + first * kNumbers, kAll);
       for (std::int64_t f = 0; f < kFields; ++f) {
         auto& field = wide_at<W>(states + f * kLanes + first);
         if constexpr (kSome) {

@@ -1,6 +1,7 @@
-// What a body of arithmetic may be written in: a double, a float, or a vector of floats on GCC's
+// What a body of arithmetic may be written in: a double, a float, or a vector of either on GCC's
 // vector extension. `+ - * /`, comparisons and `c ? a : b` mean the same for all of them, and every
-// lane of a vector gets the bits that a float would (nothing here contracts a product and a sum).
+// lane of a vector gets the bits that one number would (nothing here contracts a product and a
+// sum).
 //
 // A body is a template over its number type, always inlined into the code of one instruction set
 // (core/instruction_set.h). Vectors are passed by reference: a 64-byte value in a signature would
@@ -22,32 +23,35 @@ template <int W>
 struct WideTypes {
   using Floats [[gnu::vector_size(W * 4)]] = float;
   using Integers [[gnu::vector_size(W * 4)]] = std::int32_t;
+  using Doubles [[gnu::vector_size(W * 8)]] = double;
 };
 template <int W>
 using WideFloats = typename WideTypes<W>::Floats;
-
-// W numbers of 32 bits somewhere in memory. GCC 12 splits a memcpy of 32 bytes in two, and a load
-// that follows waits for both.
 template <int W>
+using WideDoubles = typename WideTypes<W>::Doubles;
+
+// A vector somewhere in memory. GCC 12 splits a memcpy of 32 bytes in two, and a load that follows
+// waits for both.
+template <typename V>
 struct [[gnu::packed, gnu::may_alias]] WideStorage {
-  WideFloats<W> value;
+  V value;
 };
 template <int W>
 FASTRL_INLINE auto& wide_at(void* at) {
-  return *static_cast<WideStorage<W>*>(at);
+  return *static_cast<WideStorage<WideFloats<W>>*>(at);
 }
 template <int W>
 FASTRL_INLINE const auto& wide_at(const void* at) {
-  return *static_cast<const WideStorage<W>*>(at);
+  return *static_cast<const WideStorage<WideFloats<W>>*>(at);
 }
 
 namespace detail {
 
-template <typename Number>
+template <typename V>
 struct NumberTraits {
-  using Scalar = float;
-  using Single = Number;
-  using Integers = decltype(std::declval<const Number&>() < std::declval<const Number&>());
+  using Scalar = std::remove_cvref_t<decltype(std::declval<const V&>()[0])>;
+  using Single = V;
+  using Integers = decltype(std::declval<const V&>() < std::declval<const V&>());
 };
 template <>
 struct NumberTraits<float> {

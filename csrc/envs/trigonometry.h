@@ -1,6 +1,7 @@
 // Sines, cosines and angles for every number type of number.h.
 //
-// Math      double: the C library. float and vectors: the argument less the nearest multiple of π/2
+// Math      double and its vectors: the C library, lane by lane. float and its vectors: the
+// argument less the nearest multiple of π/2
 //           or π (Cody and Waite's subtraction in three parts), then a polynomial.
 // Cost      sine_cosine 27 operations, sine or cosine 17, wrap_angle 7; no branch, no division.
 // Numerics  absolute error at most 1.3e-7 for |x| ≤ 8192 (tests/cpp/test_classic_control.cpp); the
@@ -59,6 +60,11 @@ FASTRL_INLINE FASTRL_HOST_DEVICE void sine_cosine(const Number& x, Number& sine,
   if constexpr (std::is_same_v<Number, double>) {
     sine = std::sin(x);
     cosine = std::cos(x);
+  } else if constexpr (std::is_same_v<ScalarOf<Number>, double>) {
+    for (std::size_t lane = 0; lane < sizeof(x) / sizeof(double); ++lane) {
+      sine[lane] = std::sin(x[lane]);
+      cosine[lane] = std::cos(x[lane]);
+    }
   } else {
     const Number shifted = x * (2.0f * std::numbers::inv_pi_v<float>)+detail::kRoundingShift;
     const auto quarter = __builtin_bit_cast(IntegersOf<Number>, shifted);
@@ -98,6 +104,10 @@ template <typename Number>
 FASTRL_INLINE FASTRL_HOST_DEVICE void cosine(const Number& x, Number& result) {
   if constexpr (std::is_same_v<Number, double>) {
     result = std::cos(x);
+  } else if constexpr (std::is_same_v<ScalarOf<Number>, double>) {
+    for (std::size_t lane = 0; lane < sizeof(x) / sizeof(double); ++lane) {
+      result[lane] = std::cos(x[lane]);
+    }
   } else {
     // cos x = sin(x + π/2) = ± sin(x - (n - 1/2) π) for the n nearest to x / π + 1/2.
     const Number shifted = (x * std::numbers::inv_pi_v<float> + 0.5f) + detail::kRoundingShift;

@@ -4,6 +4,7 @@
 #include "envs/classic_control/mountain_car.h"
 #include "envs/classic_control/mountain_car_continuous.h"
 #include "envs/classic_control/pendulum.h"
+#include "envs/exact_kernel.h"
 #include "envs/kernel.h"
 #include "envs/registry.h"
 
@@ -14,11 +15,15 @@ template <typename B>
 constexpr RegisteredEnvironment both() {
   return {environment<Exact<B>>(), block_environment<B>()};
 }
+template <typename B>
+constexpr RegisteredEnvironment both_wide() {
+  return {exact_environment<B>(), block_environment<B>()};
+}
 
 }  // namespace
 
 std::span<const RegisteredEnvironment> classic_control() {
-  static const RegisteredEnvironment all[] = {both<CartPole>(), both<MountainCar>(),
+  static const RegisteredEnvironment all[] = {both_wide<CartPole>(), both_wide<MountainCar>(),
                                               both<MountainCarContinuous>(), both<Pendulum>(),
                                               both<Acrobot>()};
   return all;
