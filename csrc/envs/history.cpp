@@ -64,6 +64,20 @@ void History::copy_blocks(std::byte* to, const std::byte* from, std::int64_t fir
   }
 }
 
+std::int64_t History::alike_until(std::int64_t first, std::int64_t last) const {
+  constexpr std::int64_t kAtOnce = 64;
+  const std::int32_t* places = places_.data();
+  const std::int32_t place = places[first];
+  auto i = first + 1;
+  for (; last - i >= kAtOnce; i += kAtOnce) {
+    std::int32_t differing = 0;
+    for (std::int64_t j = 0; j < kAtOnce; ++j) differing |= places[i + j] ^ place;
+    if (differing != 0) break;
+  }
+  while (i < last && places[i] == place) ++i;
+  return i;
+}
+
 void History::record(std::int64_t first, std::int64_t last) {
   const std::int32_t entry = places_[static_cast<std::size_t>(first)];
   for (std::size_t a = 0; a < kNumArrays; ++a) {

@@ -42,10 +42,8 @@ class History {
   void forget(std::int64_t i) { lengths_[static_cast<std::size_t>(i)] = 0; }
   void forget_all();
 
-  // Whether neighbors i and j may be in one call of what follows.
-  bool alike(std::int64_t i, std::int64_t j) const {
-    return places_[static_cast<std::size_t>(i)] == places_[static_cast<std::size_t>(j)];
-  }
+  // Up to where neighbors from `first` on may be in one call of what follows.
+  std::int64_t alike_until(std::int64_t first, std::int64_t last) const;
   // The present of environments first, …, last - 1.
   void record(std::int64_t first, std::int64_t last);
   // Back by `steps`, at most as many as each has. Without `streams` the random streams and the

@@ -190,11 +190,10 @@ void VectorEnv::record_history(const StepPlan& plan, std::int64_t begin, std::in
     const std::int64_t first = plan.id(k);
     const auto start = k++;
     if (!takes_part(start)) continue;
-    while (k < end && takes_part(k) && plan.id(k) == first + (k - start) &&
-           history_.alike(first, plan.id(k))) {
-      ++k;
-    }
-    history_.record(first, first + (k - start));
+    while (k < end && takes_part(k) && plan.id(k) == first + (k - start)) ++k;
+    const std::int64_t last = history_.alike_until(first, first + (k - start));
+    k = start + (last - first);
+    history_.record(first, last);
   }
 }
 
@@ -205,8 +204,13 @@ void VectorEnv::check_rewind(const Selection& ids, std::int64_t steps) const {
                concat(steps));
   }
   const auto recorded = history_.lengths();
+  const auto wanted = static_cast<std::int32_t>(steps);
   bool too_few = false;
-  for (std::int64_t k = 0; k < ids.size(); ++k) too_few |= recorded[at(ids[k])] < steps;
+  if (ids.is_all()) {
+    for (const std::int32_t length : recorded) too_few |= length < wanted;
+  } else {
+    for (const std::int64_t i : ids.ids()) too_few |= recorded[at(i)] < wanted;
+  }
   if (!too_few) return;
   for (std::int64_t k = 0; k < ids.size(); ++k) {
     if (recorded[at(ids[k])] >= steps) continue;
@@ -223,9 +227,11 @@ void VectorEnv::rewind(const Selection& ids, std::int64_t steps, RngMode rng) {
   parallel(ids.size(), kCopyGrain, [&](std::int64_t begin, std::int64_t end) {
     for (auto k = begin; k < end;) {
       const std::int64_t first = ids[k];
-      const auto start = k++;
-      while (k < end && ids[k] == first + (k - start) && history_.alike(first, ids[k])) ++k;
-      const std::int64_t last = first + (k - start);
+      const auto start = k;
+      k = ids.is_all() ? end : k + 1;
+      while (k < end && ids[k] == first + (k - start)) ++k;
+      const std::int64_t last = history_.alike_until(first, first + (k - start));
+      k = start + (last - first);
       const std::byte* streams = history_.rewind(first, last, steps, rng == RngMode::kRestore);
       if (rng != RngMode::kFork) continue;
       for (auto i = first; i < last; ++i) fork(i, streams + at(i) * table_.random_size);
