@@ -8,6 +8,7 @@ INSTALL := $(PIP) install --quiet --no-build-isolation --constraint .ci/constrai
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 # -S leaves out the editable install, whose finder shows the whole checkout below fastrl.
 SITE = $(wildcard $(VENV)/lib/python3*/site-packages)
+WHEEL = $(wildcard build/cp3*)
 CPP := $(shell find csrc tests/cpp -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 # Warnings are errors where nobody would see them scroll by.
@@ -74,21 +75,26 @@ test: $(STAMPS)/test $(STAMPS)/native test-cpp ## the whole test suite
 	$(BIN)/python -m pytest
 
 define run_cpp_tests
+	$(BIN)/cmake --build $(1) --target fastrl_tests > $(1)/tests.log || { cat $(1)/tests.log; exit 1; }
+	$(1)/fastrl_tests
+endef
+define sanitized_cpp_tests
 	$(BIN)/cmake -S . -B build/cpp-$(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DFASTRL_PYTHON=OFF \
-	  -DFASTRL_TESTS=ON -DFASTRL_CUDA=OFF -DFASTRL_WERROR=$(if $(CI),ON,OFF) $(2) > /dev/null
-	$(BIN)/cmake --build build/cpp-$(1) > build/cpp-$(1)/build.log || { cat build/cpp-$(1)/build.log; exit 1; }
-	build/cpp-$(1)/fastrl_tests
+	  -DFASTRL_TESTS=ON -DFASTRL_CUDA=OFF -DFASTRL_WERROR=$(if $(CI),ON,OFF) -DFASTRL_SANITIZE=$(1) > /dev/null
+	$(call run_cpp_tests,build/cpp-$(1))
 endef
 
-test-cpp: $(STAMPS)/venv ## the C++ tests alone
-	$(call run_cpp_tests,plain,)
+# With the objects that the native module is linked from.
+test-cpp: $(STAMPS)/venv $(STAMPS)/native ## the C++ tests alone
+	$(BIN)/cmake -S . -B $(WHEEL) -DFASTRL_TESTS=ON > /dev/null
+	$(call run_cpp_tests,$(WHEEL))
 
 test-gpu: $(STAMPS)/test $(STAMPS)/native ## the tests that need a CUDA GPU
 	$(BIN)/python -m pytest -m gpu
 
 sanitize: $(STAMPS)/venv ## the C++ tests under ASan with UBSan, then under TSan
-	$(call run_cpp_tests,address,-DFASTRL_SANITIZE=address)
-	$(call run_cpp_tests,thread,-DFASTRL_SANITIZE=thread)
+	$(call sanitized_cpp_tests,address)
+	$(call sanitized_cpp_tests,thread)
 
 parity: $(STAMPS)/test $(STAMPS)/native ## compare with Gymnasium bit for bit, at length; writes benchmarks/results/parity_envs.md
 	$(BIN)/python benchmarks/parity_envs.py
