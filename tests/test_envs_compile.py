@@ -388,7 +388,7 @@ def test_plain_c_is_enough(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("= FASTRL_ABI_VERSION", "= 99"), "built against version 3 of .* version 99; compile it"),
+        (("= FASTRL_ABI_VERSION", "= 99"), "built against version 4 of .* version 99; compile it"),
         (('"CBandit-v0"', "0"), "with an id, got none"),
         ((".step = step", ".step = 0"), "with a function step, got none in CBandit-v0"),
         ((".fork = fork_stream", ".fork = (void)fork_stream, 0"), "with a function fork"),

@@ -127,6 +127,19 @@ def test_a_rewind_is_a_restore_of_what_was_recorded(name, mode):
     past.check_rewind(twin, None, least, "restore")
 
 
+@pytest.mark.parametrize("name", ["CartPole", "CartPole in SIMD", "Sokoban in groups"])
+def test_a_stream_that_was_forked_is_brought_back(name):
+    """Where steps draw nothing and no episode begins, too."""
+    env = MAKERS[name](history=HISTORY)
+    env.reset(seed=0)
+    saved = env.snapshot()
+    for _ in range(2):
+        env.step(np.zeros(env.num_envs, np.int64))
+    env.rewind(1, rng="fork")
+    env.rewind(1)
+    assert env.snapshot().tobytes() == saved.tobytes()
+
+
 def test_asynchronous_steps_are_recorded():
     env = MAKERS["CartPole in SIMD"](history=HISTORY)
     env.reset(seed=0)

@@ -151,7 +151,7 @@ struct BodyEnvironment {
     return state;
   }
 
-  static StepResult step(const Params& params, State& state, Random&, Action action) {
+  static StepResult step(const Params& params, State& state, Action action) {
     Outcome<Scalar> outcome;
     if constexpr (std::is_pointer_v<Action>) {
       B::step(params, state, action[0], outcome);

@@ -3,7 +3,7 @@
 // The engine (vector_env.h) owns seeding, time limits, resets, snapshots, wrappers and threads; an
 // environment says only what happens in one step. Everything random in `reset` comes from the
 // level's stream, so one level can be given to many environments; everything random in `step` comes
-// from the environment's own stream.
+// from the environment's own stream. A step without chance does not take it.
 //
 // Any function may throw, but `parse` and `parse_level` alone should: the caller gets an error that
 // names the environment, the function and what(), and that environment needs a reset. The others of
@@ -85,6 +85,13 @@ using ActionOf = typename detail::ActionTypeOf<E>::Type;
 template <typename E>
 using ActionRowOf = typename detail::ActionTypeOf<E>::Row;
 
+// Whose step takes no random stream.
+template <typename E>
+concept WithoutChance =
+    requires(const typename E::Params& params, typename E::State& state, ActionOf<E> action) {
+      { E::step(params, state, action) } -> std::derived_from<StepResult>;
+    };
+
 // Every kind of environment has these. States are copied, compared and hashed as bytes; padding
 // between their fields is set to zeros after each step (kernel.h; compilers that cannot do so
 // refuse it), which fields ordered by size save.
@@ -92,13 +99,15 @@ template <typename E>
 concept Dynamics =
     std::is_trivially_copyable_v<typename E::State> &&
     std::is_trivially_copyable_v<typename E::Params> &&
-    requires(const typename E::Params& params, typename E::State& state, RandomOf<E>& random,
-             ActionOf<E> action, Options& options) {
+    requires(Options& options) {
       { E::kId } -> std::convertible_to<const char*>;
       { E::kVersion } -> std::convertible_to<std::uint32_t>;  // of State; old snapshots are refused
       { E::parse(options) } -> std::same_as<typename E::Params>;
-      { E::step(params, state, random, action) } -> std::derived_from<StepResult>;
     } &&
+    (WithoutChance<E> || requires(const typename E::Params& params, typename E::State& state,
+                                  RandomOf<E>& random, ActionOf<E> action) {
+      { E::step(params, state, random, action) } -> std::derived_from<StepResult>;
+    }) &&
     (requires(const typename E::Params& params, RandomOf<E>& random) {
       { E::reset(params, random) } -> std::same_as<typename E::State>;
     } || requires(const typename E::Params& params, RandomOf<E>& random, const double* options) {

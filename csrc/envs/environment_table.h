@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FASTRL_ABI_VERSION 3
+#define FASTRL_ABI_VERSION 4
 #define FASTRL_CAPSULE_NAME "fastrl.environment"
 
 #define FASTRL_MAX_FIELDS 12
@@ -148,8 +148,9 @@ typedef struct fastrl_environment {
   const char* id;
   uint64_t state_size; /* bytes of one packed state */
   uint64_t random_size;
-  int32_t lanes;        /* states lie side by side in blocks of so many; 1: packed one by one */
-  int32_t numpy_random; /* whether resets draw from the environment's own stream, as NumPy's */
+  int32_t lanes;         /* states lie side by side in blocks of so many; 1: packed one by one */
+  int32_t numpy_random;  /* whether resets draw from the environment's own stream, as NumPy's */
+  int32_t draws_nothing; /* 1: a step takes no number from its random stream; 0: it may */
 
   /* Params from options (a fastrl::Options*); NULL with a message in `error` if they are wrong. */
   void* (*create)(void* options, fastrl_error* error);

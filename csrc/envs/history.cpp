@@ -102,9 +102,10 @@ const std::byte* History::rewind(std::int64_t first, std::int64_t last, std::int
   const auto back = static_cast<std::int32_t>(steps);
   std::int32_t entry = places_[static_cast<std::size_t>(first)] - back;
   if (entry < 0) entry += capacity_;
-  // Most of the time no episode has begun: a quarter of a small environment's bytes stay.
+  // Most of the time no episode has begun: half of a small environment's bytes stay.
   const bool began = began_since(entry, first, last);
-  const std::array<bool, kNumArrays> stays = {false, !streams, !began || !streams,
+  const bool drew = began || table_->draws_nothing == 0;
+  const std::array<bool, kNumArrays> stays = {false, !drew || !streams, !began || !streams,
                                               !began || !streams, !began};
   for (std::size_t a = 0; a < kNumArrays; ++a) {
     if (arrays_[a].size == 0 || stays[a]) continue;

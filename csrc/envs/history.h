@@ -25,14 +25,15 @@ class History {
   struct Arrays {
     Array states;   // as the table lays them out
     Array streams;  // random streams
-    Array begun;    // counters that go up whenever one of the next two changes
+    Array begun;    // counters that go up whenever one of the next two changes, or a stream is set
     Array sources;  // where each stands in its sequence of levels
     Array levels;   // the level that each is in
     std::array<Array, 4> others;
   };
 
   History() = default;
-  // Keeps the addresses. A capacity of 0 records nothing.
+  // Keeps the addresses. A capacity of 0 records nothing. Steps of the table that draw nothing
+  // leave the streams as they are.
   History(const fastrl_environment& table, std::int64_t capacity, std::int64_t num_envs,
           const Arrays& arrays);
 

@@ -103,6 +103,14 @@ struct Kernel {
     ObservationForm form = ObservationForm::kGrid;
   };
 
+  static auto step_one(const Params& p, State& state, Random* random, Action action) {
+    if constexpr (WithoutChance<E>) {
+      return E::step(p.own, state, action);
+    } else {
+      return E::step(p.own, state, *random, action);
+    }
+  }
+
   static const Params& params(const void* p) { return *static_cast<const Params*>(p); }
 
   static void* create(void* given, fastrl_error* error) {
@@ -214,7 +222,7 @@ struct Kernel {
         if (io.run[k] == 0) continue;
         const std::int64_t i = io.ids != nullptr ? io.ids[k] : k;
         function = "step";
-        const auto result = E::step(own.own, states[i], randoms[i], action(io, k));
+        const auto result = step_one(own, states[i], randoms + i, action(io, k));
         clear_padding(states[i]);
         io.rewards[k] = result.reward;
         io.terminated[k] = result.terminated;
@@ -269,6 +277,7 @@ struct Kernel {
     t.random_size = sizeof(Random);
     t.lanes = 1;
     t.numpy_random = kHasNumpyRandom ? 1 : 0;
+    t.draws_nothing = WithoutChance<E> ? 1 : 0;
     t.create = create;
     t.destroy = destroy;
     t.describe = describe;

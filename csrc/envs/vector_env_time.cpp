@@ -57,6 +57,7 @@ void VectorEnv::fork(std::int64_t i, const std::byte* stream) {
   copy_bytes(own.data(), random(i), table_.random_size);
   copy_bytes(random(i), stream, table_.random_size);
   table_.fork(random(i), own.data(), static_cast<std::uint64_t>(i));
+  ++begun_[at(i)];
 }
 
 // The environment's sequence of levels stays unless all is restored.

@@ -40,8 +40,7 @@ struct Catch {
     return {0, static_cast<std::int32_t>(level.below(columns)), params.columns / 2};
   }
 
-  static fastrl::StepResult step(const Params& params, State& state, fastrl::RandomStream&,
-                                 int action) {
+  static fastrl::StepResult step(const Params& params, State& state, int action) {
     state.paddle = std::clamp(state.paddle + action - 1, 0, params.columns - 1);
     if (++state.ball_row < params.rows - 1) return {};
     const bool caught = state.paddle == state.ball_column;

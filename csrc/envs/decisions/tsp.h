@@ -67,7 +67,7 @@ struct TSP {
     return state;
   }
 
-  static StepResult step(const Params& params, State& state, RandomStream&, int action) {
+  static StepResult step(const Params& params, State& state, int action) {
     if (state.visited.test(action)) {
       return {.reward = -std::numbers::sqrt2 * params.num_cities, .terminated = true};
     }

@@ -55,7 +55,7 @@ struct BitFlip {
     return state;
   }
 
-  static StepResult step(const Params& params, State& state, RandomStream&, int action) {
+  static StepResult step(const Params& params, State& state, int action) {
     state.bits.words[action >> 6] ^= std::uint64_t{1} << (action & 63);
     const bool success = state.bits == state.goal;
     return {.reward = success ? 0.0 : -1.0,

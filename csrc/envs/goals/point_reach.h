@@ -73,7 +73,7 @@ struct PointReach {
   }
 
   // In float64, rounded to float32 once.
-  static StepResult step(const Params& params, State& state, RandomStream&, const float* action) {
+  static StepResult step(const Params& params, State& state, const float* action) {
     double to_go[kMaxDimensions];
     double distance = 0.0;
     for (int i = 0; i < params.dimensions; ++i) {

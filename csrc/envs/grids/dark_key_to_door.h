@@ -58,7 +58,7 @@ struct DarkKeyToDoor {
     return state;
   }
 
-  static StepResult step(const Params& params, State& state, RandomStream&, int action) {
+  static StepResult step(const Params& params, State& state, int action) {
     state.agent = walk(params.grid, state.agent, action);
     if (state.has_key == 0) {
       state.has_key = state.agent == state.key ? 1 : 0;

@@ -63,7 +63,7 @@ struct DarkRoom {
     return state;
   }
 
-  static StepResult step(const Params& params, State& state, RandomStream&, int action) {
+  static StepResult step(const Params& params, State& state, int action) {
     state.agent = walk(params.grid, state.agent, action);
     const bool success = state.agent == state.goal;
     StepResult result{.reward = success && state.rewarded == 0 ? 1.0 : 0.0,

@@ -60,7 +60,7 @@ struct Maze {
   static State parse_level(const Params& params, std::string_view text);
   static void cells(const Params& params, const State& state, char* to);
 
-  static StepResult step(const Params& params, State& state, RandomStream&, int action) {
+  static StepResult step(const Params& params, State& state, int action) {
     if (params.reward_steps > 0) ++state.steps;
     if (params.turns && action < 2) {
       state.direction = (state.direction + (action == 0 ? 3 : 1)) % 4;

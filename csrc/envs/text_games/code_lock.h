@@ -71,7 +71,7 @@ struct CodeLock {
     return state;
   }
 
-  static StepResult step(const Params& params, State& state, RandomStream&, int action) {
+  static StepResult step(const Params& params, State& state, int action) {
     const auto digit = action == kMalformedAction ? kNoDigit : static_cast<std::uint8_t>(action);
     const bool right = digit == state.code[state.position];
     if (right) {

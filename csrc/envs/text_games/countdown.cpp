@@ -85,7 +85,7 @@ Countdown::State Countdown::reset(const Params& params, RandomStream& level) {
   return params.spare;
 }
 
-StepResult Countdown::step(const Params& params, State& state, RandomStream&, Action action) {
+StepResult Countdown::step(const Params& params, State& state, Action action) {
   std::array<char, kActionLength> text;
   const auto expression = Expression::parse(spelled(action, text));
   state.numerator = 0;

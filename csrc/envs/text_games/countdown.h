@@ -61,7 +61,7 @@ struct Countdown {
 
   static State reset(const Params& params, RandomStream& level);
 
-  static StepResult step(const Params& params, State& state, RandomStream&, Action action);
+  static StepResult step(const Params& params, State& state, Action action);
 
   // Grid: target, numbers, attempts left if there can be several, and the value of the last
   // expression or what was wrong with it. Compact: all of this at first, then the last part.

@@ -96,7 +96,7 @@ struct FormFill {
 
   static State reset(const Params& params, RandomStream& level);
 
-  static StepResult step(const Params& params, State& state, RandomStream&, int action) {
+  static StepResult step(const Params& params, State& state, int action) {
     if (action == kMalformedAction) {
       state.last = kMalformed;
       return {};

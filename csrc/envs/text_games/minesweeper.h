@@ -59,7 +59,7 @@ struct Minesweeper {
 
   static State reset(const Params& params, RandomStream& level);
 
-  static StepResult step(const Params& params, State& state, RandomStream&, int action) {
+  static StepResult step(const Params& params, State& state, int action) {
     state.fresh = {};
     const bool lamer = params.reward == Reward::kLamer;
     if (action == kMalformedAction || state.open.test(action)) {

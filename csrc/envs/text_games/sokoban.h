@@ -79,7 +79,7 @@ struct Sokoban {
     return true;
   }
 
-  static StepResult step(const Params& params, State& state, RandomStream&, int action) {
+  static StepResult step(const Params& params, State& state, int action) {
     const int before = on_target(state);
     if (action != kMalformedAction) move(params, state, static_cast<Direction>(action));
     const bool success = state.solved();

@@ -60,7 +60,7 @@ struct Wordle {
                  .guesses = {}};
   }
 
-  static StepResult step(const Params& params, State& state, RandomStream&, int action) {
+  static StepResult step(const Params& params, State& state, int action) {
     state.guesses[state.num_guesses++] = static_cast<std::int16_t>(action);
     const bool success = action == state.secret;
     const bool lost = !success && state.num_guesses == params.max_guesses;
