@@ -90,11 +90,31 @@ void History::record(std::int64_t first, std::int64_t last) {
   }
 }
 
-bool History::began_since(std::int32_t entry, std::int64_t first, std::int64_t last) {
-  const Array& begun = arrays_[kBegun];
-  const std::size_t skipped = static_cast<std::size_t>(first) * begun.size;
-  return std::memcmp(begun.now + skipped, section(entry, kBegun) + skipped,
-                     static_cast<std::size_t>(last - first) * begun.size) != 0;
+// What changes with the counters alone, of those environments whose counter did: few, as a rule.
+void History::bring_back_begun(std::int32_t entry, std::int64_t first, std::int64_t last,
+                               bool streams) {
+  constexpr std::int64_t kAtOnce = 256;
+  std::array<std::size_t, kAtOnce> changed;
+  auto* now = reinterpret_cast<std::uint32_t*>(arrays_[kBegun].now);
+  const auto* then = reinterpret_cast<const std::uint32_t*>(section(entry, kBegun));
+  const std::array<bool, kNumArrays> comes_back = {false, streams && table_->draws_nothing != 0,
+                                                   streams, streams, true};
+  for (auto begin = first; begin < last; begin += kAtOnce) {
+    std::size_t count = 0;
+    for (auto i = begin; i < std::min(begin + kAtOnce, last); ++i) {
+      changed[count] = static_cast<std::size_t>(i);
+      count += now[i] != then[i] ? 1 : 0;
+    }
+    for (std::size_t a = 0; a < kNumArrays; ++a) {
+      if (!comes_back[a]) continue;
+      const Array& array = arrays_[a];
+      const std::byte* from = section(entry, a);
+      for (std::size_t n = 0; n < count; ++n) {
+        const std::size_t skipped = changed[n] * array.size;
+        copy_bytes(array.now + skipped, from + skipped, array.size);
+      }
+    }
+  }
 }
 
 const std::byte* History::rewind(std::int64_t first, std::int64_t last, std::int64_t steps,
@@ -102,13 +122,10 @@ const std::byte* History::rewind(std::int64_t first, std::int64_t last, std::int
   const auto back = static_cast<std::int32_t>(steps);
   std::int32_t entry = places_[static_cast<std::size_t>(first)] - back;
   if (entry < 0) entry += capacity_;
-  // Most of the time no episode has begun: half of a small environment's bytes stay.
-  const bool began = began_since(entry, first, last);
-  const bool drew = began || table_->draws_nothing == 0;
-  const std::array<bool, kNumArrays> stays = {false, !drew || !streams, !began || !streams,
-                                              !began || !streams, !began};
+  bring_back_begun(entry, first, last, streams);
   for (std::size_t a = 0; a < kNumArrays; ++a) {
-    if (arrays_[a].size == 0 || stays[a]) continue;
+    const bool waits = a == kStreams && (!streams || table_->draws_nothing != 0);
+    if (waits || (kBegun <= a && a <= kLevels) || arrays_[a].size == 0) continue;
     copy(a, arrays_[a].now, section(entry, a), first, last);
   }
   for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {

@@ -62,7 +62,7 @@ class History {
   std::byte* section(std::int32_t entry, std::size_t array) {
     return entries_.data() + static_cast<std::size_t>(entry) * entry_size_ + offsets_[array];
   }
-  bool began_since(std::int32_t entry, std::int64_t first, std::int64_t last);
+  void bring_back_begun(std::int32_t entry, std::int64_t first, std::int64_t last, bool streams);
   void copy(std::size_t array, std::byte* to, const std::byte* from, std::int64_t first,
             std::int64_t last) const;
   void copy_blocks(std::byte* to, const std::byte* from, std::int64_t first,
