@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from fastrl.recipes.dqn import DQN, DQNConfig
-from fastrl.recipes.off_policy import as_inputs, follow, td_targets
+from fastrl.recipes.networks import as_inputs
+from fastrl.recipes.off_policy import follow, td_targets
 from fastrl.recipes.plots import steps_to
 from recorded_steps import RecordedSteps
 from tiny_runs import CART_POLE_DQN
@@ -153,7 +154,7 @@ def test_steps_rewards_and_episodes_are_counted_right():
     # Each step of a pole that stands is a reward of 1, so that returns are lengths.
     assert sum(steps.lengths) == pytest.approx(sum(returns), abs=1e-6)
     assert run.env_steps == sum(steps.lengths) + run._returns.sum()
-    assert 10 * 16 * 4 - run.env_steps == len(steps.lengths) - int(run._ended.sum())
+    assert 10 * 16 * 4 - run.env_steps == len(steps.lengths) - int(run.ended.sum())
     # A step whose next observation is not there yet cannot be drawn.
     assert run.replay.num_drawable == run.env_steps - steps.newest_are_steps.sum()
 

@@ -17,7 +17,8 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from fastrl.recipes.off_policy import OffPolicyConfig, OffPolicyRun, as_inputs, follow, td_targets
+from fastrl.recipes.networks import as_inputs
+from fastrl.recipes.off_policy import OffPolicyConfig, OffPolicyRun, follow, td_targets
 from fastrl.replay import Batch
 
 
@@ -71,9 +72,7 @@ class DeepQ(OffPolicyRun[ConfigT]):
     def build(self) -> None:
         """The environments, the buffer and two networks."""
         super().build()
-        self._num_actions = int(self.envs.single_action_space.n)
-        source = self.generator()
-        self.model = QNetworks(*(self.network(self._num_actions, source) for _ in range(2)))
+        self.model = QNetworks(*self.networks(2))
         self._weights = list(self.model.online.parameters())
         self._targets = list(self.model.target.parameters())
         self.optimizer = torch.optim.Adam(self._weights, self.config.learning_rate, fused=True)
@@ -88,7 +87,7 @@ class DeepQ(OffPolicyRun[ConfigT]):
         """The best action, or a random one with probability epsilon."""
         n = len(inputs)
         explores = torch.rand(n, generator=source) < self.epsilon
-        random = torch.randint(self._num_actions, (n,), generator=source)
+        random = torch.randint(self.num_actions, (n,), generator=source)
         return torch.where(explores, random, self.prefer(inputs))
 
     def prefer(self, inputs: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fastrl.recipes.off_policy import OffPolicyConfig, OffPolicyRun, as_inputs, follow, td_targets
+from fastrl.recipes.networks import as_inputs, gumbel_noise
+from fastrl.recipes.off_policy import OffPolicyConfig, OffPolicyRun, follow, td_targets
 from fastrl.replay import Batch
 
 
@@ -76,12 +77,9 @@ class SACDiscrete(OffPolicyRun[SACDiscreteConfig]):
     def build(self) -> None:
         """The environments, the buffer, and five networks."""
         super().build()
-        config, source = self.config, self.generator()
-        num_actions = int(self.envs.single_action_space.n)
-        self.model = SoftActorCritic(
-            [self.network(num_actions, source) for _ in range(5)], config.temperature
-        )
-        self._goal = config.target_entropy * math.log(num_actions)
+        config = self.config
+        self.model = SoftActorCritic(self.networks(5), config.temperature)
+        self._goal = config.target_entropy * math.log(self.num_actions)
         self._critics = list(self.model.critics.parameters())
         self._targets = list(self.model.targets.parameters())
         groups: list[dict[str, Any]] = [
@@ -92,10 +90,8 @@ class SACDiscrete(OffPolicyRun[SACDiscreteConfig]):
 
     def behave(self, inputs: Tensor, source: torch.Generator) -> Tensor:
         """Actions drawn from the policy."""
-        # The largest of logits plus Gumbel noise is a sample of their softmax.
         logits: Tensor = self.model.actor(inputs)
-        noise = torch.empty_like(logits).exponential_(generator=source).log_().neg_()
-        return (logits + noise).argmax(-1)
+        return (logits + gumbel_noise(logits, source)).argmax(-1)
 
     def prefer(self, inputs: Tensor) -> Tensor:
         """The most likely action."""
