@@ -9,19 +9,16 @@ of the table is below 0.001.
 
     python benchmarks/bench_dqn.py
 
-Every run is a line of results/bench_dqn.jsonl, and one that stands there is not run again. The
-table and the picture beside it are written anew at each call. --quick runs two seeds of the two
-shortest chains; it wants a folder of its own.
+Results are kept as kept_runs.py says, in results/bench_dqn.jsonl.
 """
 
 import argparse
 import itertools
-import json
 import statistics
 import time
-from pathlib import Path
 
 import harness
+import kept_runs
 import numpy as np
 from fastrl.replay import Prioritized, ReplayBuffer, Uniform
 
@@ -34,7 +31,6 @@ SAMPLERS = {
 STEP_SIZE = 0.25
 LARGEST_ERROR = 1e-3
 CHECK_EVERY = 16
-RESULTS = Path(__file__).parent / "results"
 
 
 def cliff_walk(n, sampler, seed):
@@ -98,7 +94,7 @@ def table(rows):
     """The results as Markdown, a line for each length."""
     head = ["states", "transitions", "uniform, steps, median", "prioritized, steps, median"]
     head += ["times fewer", "seeds with fewer"]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for n in sorted({row["n"] for row in rows}):
         uniform, prioritized = (median_steps(rows, n, replay) for replay in SAMPLERS)
         steps = {(row["seed"], row["replay"]): row["steps"] for row in rows if row["n"] == n}
@@ -112,7 +108,7 @@ def table(rows):
             f"{uniform / prioritized:.1f}",
             f"{fewer} of {len(seeds)}",
         ])  # fmt: skip
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return kept_runs.table(head, lines)
 
 
 def plot(rows, path):
@@ -138,41 +134,35 @@ def plot(rows, path):
     figure.savefig(path, dpi=120)
 
 
+def run(job):
+    """One run: its line of results."""
+    begin = time.perf_counter()
+    steps = steps_to_solve(**job)
+    return job | {"steps": steps, "seconds": time.perf_counter() - begin}
+
+
+def say(row):
+    """One line of a run."""
+    chain = f"{row['n']} states, {row['replay']}, seed {row['seed']}"
+    return f"{chain}: {row['steps']:,} steps, {row['seconds']:.1f} s"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two seeds of the shortest chains")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="default: results/")
-    arguments = parser.parse_args()
-    if arguments.quick and arguments.out == RESULTS:
-        parser.error("--quick wants an --out of its own")
-    facts = harness.machine("cpu")
-    print("fastrl {commit}, {device}, {instruction_set}".format(**facts))
-
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    results = arguments.out / "bench_dqn.jsonl"
-    rows = (
-        [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    arguments = kept_runs.parse(parser, "two seeds of the two shortest chains")
+    runs = kept_runs.KeptRuns("bench_dqn", ("n", "replay", "seed"), arguments)
+    few = slice(2 if arguments.quick else None)
+    rows = runs.complete(
+        [
+            {"n": n, "replay": replay, "seed": seed}
+            for n, replay, seed in itertools.product(LENGTHS[few], SAMPLERS, SEEDS[few])
+        ],
+        run,
+        say,
     )
-    there = {(row["n"], row["replay"], row["seed"]) for row in rows}
-    lengths = LENGTHS[:2] if arguments.quick else LENGTHS
-    seeds = SEEDS[:2] if arguments.quick else SEEDS
-    for n, replay, seed in itertools.product(lengths, SAMPLERS, seeds):
-        if (n, replay, seed) in there:
-            continue
-        begin = time.perf_counter()
-        steps = steps_to_solve(n, replay, seed)
-        seconds = time.perf_counter() - begin
-        row = {"n": n, "replay": replay, "seed": seed, "steps": steps, "seconds": seconds}
-        rows.append(facts | row)
-        with results.open("a") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
-        print(f"{n} states, {replay}, seed {seed}: {steps:,} steps, {seconds:.1f} s", flush=True)
-    where = "fastrl {commit}, {device}, {instruction_set}".format(**rows[-1])
-    (arguments.out / "bench_dqn.md").write_text(
-        f"# Prioritized against uniform replay on the blind cliff walk\n\n{where}\n\n{table(rows)}"
-    )
-    print(table(rows))
-    plot(rows, arguments.out / "bench_dqn.png")
+    title = "# Prioritized against uniform replay on the blind cliff walk"
+    runs.write_page([title, "", harness.where(rows[-1]), "", *table(rows)])
+    plot(rows, runs.picture())
 
 
 if __name__ == "__main__":

@@ -8,18 +8,15 @@ search for the pivot is free. Evaluations (64 attempts without advice every 5 up
 
     python benchmarks/bench_r3l.py --workers 2
 
-Every run is a line of results/bench_r3l.jsonl, and one that stands there is not run again. The
-tables and the picture beside it are written anew at each call; --report only writes them.
+Results are kept as kept_runs.py says, in results/bench_r3l.jsonl.
 """
 
 import argparse
 import json
-import multiprocessing
-import os
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
+
+import kept_runs
 
 TARGET = 0.9
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -87,11 +84,9 @@ def task(phase, setting, variant, learning_rate, seed, options=None, env_steps=N
 
 
 def run(job):
-    """Trains one run in this process."""
-    import fastrl
+    """One run: its line of results."""
     from fastrl.recipes import TrainConfig, Trainer
 
-    fastrl.set_num_threads(1)
     begin = time.perf_counter()
     trainer = Trainer(TrainConfig(**job["config"]))
     records = trainer.run()
@@ -105,35 +100,9 @@ def run(job):
     }
 
 
-class Results:
-    """The lines of finished runs, by what names them."""
-
-    def __init__(self, path):
-        self.path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.runs = {json.dumps(result["key"]): result for result in map(json.loads, lines)}
-
-    def complete(self, jobs, workers):
-        """Runs what is missing; every finished run is on disk before the next line."""
-        missing = [job for job in jobs if json.dumps(job["key"]) not in self.runs]
-        if missing:
-            spawn = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(workers, mp_context=spawn)
-            with pool, self.path.open("a") as file:
-                pending = [pool.submit(run, job) for job in missing]
-                for count, future in enumerate(as_completed(pending), 1):
-                    result = future.result()
-                    file.write(json.dumps(result) + "\n")
-                    file.flush()
-                    self.runs[json.dumps(result["key"])] = result
-                    shown = result["steps_to_target"] or f"{result['success']:.2f} at the end"
-                    print(f"{count}/{len(missing)} {result['key']}: {shown}", flush=True)
-        return self.select(jobs)
-
-    def select(self, jobs):
-        """The results of some runs, as far as they are there."""
-        keys = [json.dumps(job["key"]) for job in jobs]
-        return [self.runs[key] for key in keys if key in self.runs]
+def say(row):
+    """One line of a run: steps to the target, or the success at the end."""
+    return f"{row['key']}: {row['steps_to_target'] or format(row['success'], '.2f')}"
 
 
 def tuning(setting, variant):
@@ -201,7 +170,7 @@ def median_and_range(results):
     return text, median
 
 
-def report(results, rates, folder):
+def report(results, rates):
     lines = [
         "# R³L against GRPO",
         "",
@@ -220,9 +189,8 @@ def report(results, rates, folder):
     lines += ["", f"Chosen from {', '.join(f'{r:g}' for r in LEARNING_RATES)}."]
     for setting in SETTINGS:
         lines += comparison_table(results, setting, rates) + ladder_table(results, setting, rates)
-    (folder / "bench_r3l.md").write_text("\n".join(lines) + "\n")
-    plot(results, rates, folder / "bench_r3l.png")
-    print("\n".join(lines))
+    results.write_page(lines)
+    plot(results, rates, results.picture())
 
 
 def comparison_table(results, setting, rates):
@@ -306,25 +274,18 @@ def plot(results, rates, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--report", action="store_true", help="run nothing")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    arguments = parser.parse_args()
-    # One thread a run: torch reads this when a worker imports it.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    results = Results(arguments.out / "bench_r3l.jsonl")
+    arguments = kept_runs.parse(parser)
+    results = kept_runs.KeptRuns("bench_r3l", ("key",), arguments)
 
     def complete(jobs):
-        if arguments.report:
-            return results.select(jobs)
-        return results.complete(jobs, arguments.workers)
+        return results.complete(jobs, run, say)
 
     pairs = [(setting, variant) for setting in SETTINGS for variant in ("GRPO", "R³L")]
     complete([job for pair in pairs for job in tuning(*pair)])
     rates = {pair: best_learning_rate(results.select(tuning(*pair))) for pair in pairs}
     complete([j for s in SETTINGS for jobs in comparison(s, rates).values() for j in jobs])
     complete([j for s in SETTINGS for jobs in ladder(s, rates).values() for j in jobs])
-    report(results, rates, arguments.out)
+    report(results, rates)
 
 
 if __name__ == "__main__":

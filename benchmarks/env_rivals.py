@@ -12,43 +12,25 @@ import sysconfig
 import tempfile
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
+from rivals import MissingError, imported, label
 
 Step = Callable[[int], object]
 # Gymnasium's own batch of thousands of Python objects needs minutes for what others do in one.
 MOST_IN_PYTHON = 1024
 
 
-class MissingError(Exception):
-    """Why a rival cannot be here."""
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "?"
-
-
-def _import(package: str):
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise MissingError(f"{package} cannot be imported ({error})") from error
-
-
 def envpool(name: str, num_envs: int, actions: np.ndarray, threads: int) -> tuple[str, Step]:
     """EnvPool, all environments a step, in as many threads as ours."""
-    module = _import("envpool")
+    module = imported("envpool")
     env = module.make(name, env_type="gymnasium", num_envs=num_envs, num_threads=threads)
     env.reset()
     rows = actions.astype(env.action_space.dtype)
-    return f"EnvPool {module.__version__}", lambda t: env.step(rows[t % len(rows)])
+    return label("envpool", "EnvPool"), lambda t: env.step(rows[t % len(rows)])
 
 
 def gymnasium_sync(name: str, num_envs: int, actions: np.ndarray, threads: int) -> tuple[str, Step]:
@@ -57,7 +39,7 @@ def gymnasium_sync(name: str, num_envs: int, actions: np.ndarray, threads: int) 
         raise MissingError(f"Gymnasium's SyncVectorEnv is measured up to B = {MOST_IN_PYTHON:,}")
     env = gymnasium.make_vec(name, num_envs, vectorization_mode="sync")
     env.reset(seed=0)
-    return f"Gymnasium {_version('gymnasium')} Sync", lambda t: env.step(actions[t % len(actions)])
+    return label("gymnasium", "Gymnasium") + " Sync", lambda t: env.step(actions[t % len(actions)])
 
 
 def gymnasium_vector(
@@ -68,13 +50,13 @@ def gymnasium_vector(
         raise MissingError(f"Gymnasium has no vectorized {name}")
     env = gymnasium.make_vec(name, num_envs, vectorization_mode="vector_entry_point")
     env.reset(seed=0)
-    label = f"Gymnasium {_version('gymnasium')} vector"
-    return label, lambda t: env.step(actions[t % len(actions)])
+    title = label("gymnasium", "Gymnasium") + " vector"
+    return title, lambda t: env.step(actions[t % len(actions)])
 
 
 def gymnax(name: str, num_envs: int, actions: np.ndarray, threads: int) -> tuple[str, Step]:
     """Gymnax: one step of the batch as one compiled function."""
-    module, jax = _import("gymnax"), _import("jax")
+    module, jax = imported("gymnax"), imported("jax")
     if name not in module.registered_envs:
         raise MissingError(f"gymnax has no {name}")
     env, params = module.make(name)
@@ -98,7 +80,7 @@ def gymnax(name: str, num_envs: int, actions: np.ndarray, threads: int) -> tuple
         return jax.block_until_ready(results)
 
     run(0)
-    return f"gymnax {_version('gymnax')} jit", run
+    return label("gymnax") + " jit", run
 
 
 @cache

@@ -1,21 +1,19 @@
 """Tables of steps: throughput against other libraries, latency, competing processes, objects."""
 
 import gc
-import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import env_rivals
 import fastrl
 import gymnasium
 import numpy as np
-from harness import Provider, judge, machine, measure, report, speedup
+from harness import Provider, judge, measure, report, resident, say, speedup
 from numpy.testing import assert_allclose, assert_array_equal
+from rivals import MissingError
 
 BLOCK = 0.002  # seconds
 SERIES = 16  # steps of random actions that go round; as few as stay in the cache, like a policy's
@@ -162,7 +160,7 @@ def bench_throughput(arguments) -> None:
             for make in makers:
                 try:
                     label, run = make(name, num_envs, actions, arguments.threads)
-                except env_rivals.MissingError as reason:
+                except MissingError as reason:
                     missing.append(str(reason))
                     continue
                 rivals.append(Provider(label, run=counting(run), block=BLOCK, items=num_envs))
@@ -248,7 +246,7 @@ def bench_latency(arguments) -> None:
             label, run = env_rivals.envpool(name, num_envs, actions, 1)
             rival = in_turn(run, range(SERIES))
             providers.append(Provider(label, run=rival, loops=SERIES, block=BLOCK))
-        except env_rivals.MissingError as reason:
+        except MissingError as reason:
             print(f"\nNot compared: {reason}")
         measure(providers, seconds=arguments.seconds)
         report(f"{name}, one call of B = {num_envs}", providers, json_path=arguments.json)
@@ -356,16 +354,6 @@ def bench_objects(arguments) -> None:
             env.step(action)
         grown = resident() - rss
         verdict = "ok" if objects <= 3 else "missed"
-        print(
-            f"{name:26} {objects} objects, {blocks} blocks, bar ≤ 3: {verdict}; {grown} bytes kept"
-        )
-        if arguments.json:
-            row = machine("cpu") | {"title": "objects a step", "provider": name}
-            row |= {"objects": objects, "blocks": blocks, "bar": "≤ 3", "verdict": verdict}
-            with Path(arguments.json).open("a") as file:
-                file.write(json.dumps(row) + "\n")
-
-
-def resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+        facts = {"objects": objects, "blocks": blocks, "bar": "≤ 3", "verdict": verdict}
+        text = f"{name:26} {objects} objects, {blocks} blocks, bar ≤ 3: {verdict}"
+        say(arguments, "objects a step", f"{text}; {grown} bytes kept", provider=name, **facts)

@@ -62,8 +62,7 @@ def parse(
     fastrl.set_num_threads(arguments.threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(arguments.threads)
-    facts = machine(arguments.device if device else "cpu")
-    print("fastrl {commit}, {device}, {threads} threads, {instruction_set}".format(**facts))
+    print(where(machine(arguments.device if device else "cpu")))
     return arguments
 
 
@@ -155,26 +154,32 @@ def report(
             if "gb_per_s" in row:
                 row["copy_share"] = row["gb_per_s"] / reference["gb_per_s"]
     _print_table(title, rows, baseline)
-    if json_path:
-        facts = machine(device) | {"title": title, "baseline": baseline}
-        with Path(json_path).open("a") as file:
-            for row in rows:
-                file.write(json.dumps(facts | row) + "\n")
+    facts = machine(device) | {"title": title, "baseline": baseline}
+    append(json_path, [facts | row for row in rows])
 
 
 def judge(arguments, title: str, claims) -> None:
     """Prints claims (provider, rival, ratio with spread, bar or 0) and appends them to the file."""
     for one, other, ratio, bar in claims:
-        row = machine("cpu") | {"title": title, "provider": one, "baseline": other}
-        row |= {"speedup": ratio}
+        facts = {"provider": one, "baseline": other, "speedup": ratio}
         shown = "{:,.2f} ({:,.2f}–{:,.2f}) times as fast".format(*ratio)
         if bar:
-            row |= {"bar": f"≥ {bar:g} ×", "verdict": "ok" if ratio[0] >= bar else "missed"}
-            shown += f"  {row['bar']}  {row['verdict']}"
-        print(f"{one} / {other}: {shown}")
-        if arguments.json:
-            with Path(arguments.json).open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            facts |= {"bar": f"≥ {bar:g} ×", "verdict": "ok" if ratio[0] >= bar else "missed"}
+            shown += f"  {facts['bar']}  {facts['verdict']}"
+        say(arguments, title, f"{one} / {other}: {shown}", **facts)
+
+
+def say(arguments, title: str, text: str, **facts) -> None:
+    """Prints a line that is no row of a table, and appends its facts to the file."""
+    print(text)
+    append(arguments.json, [machine("cpu") | {"title": title} | facts])
+
+
+def append(path: str | Path | None, rows: list[dict[str, object]]) -> None:
+    """Adds rows to a file of JSON lines, where there is one to add to."""
+    if path:
+        with Path(path).open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def _row(provider: Provider, baseline: Provider | None) -> dict[str, object]:
@@ -272,6 +277,11 @@ def machine(device: str) -> dict[str, object]:
     }
 
 
+def where(facts: dict[str, object]) -> str:
+    """These facts on one line."""
+    return "fastrl {commit}, {device}, {threads} threads, {instruction_set}".format(**facts)
+
+
 def _device_name(device: str) -> str:
     if device != "cpu":
         import torch
@@ -294,9 +304,14 @@ def peak_extra_bytes(run: Callable[[], object], device: str = "cpu") -> int:
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from now
-    before = _status("VmRSS")
+    before = resident()
     run()
     return max(0, _status("VmHWM") - before)
+
+
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    return _status("VmRSS")
 
 
 def _status(key: str) -> int:

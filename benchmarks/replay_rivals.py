@@ -5,25 +5,20 @@ Every row says its own number, as its reward and at the front of its observation
 drawn can be checked.
 """
 
-import importlib
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
+from rivals import MissingError, imported, label
 
 CHUNK = 256  # rows that are added at once: a step of so many environments
 OBSERVATION, ACTION = 17, 6  # float32: with next ones, reward and flag a row has 165 bytes
 ROW_BYTES = 4 * (2 * OBSERVATION + ACTION + 1) + 1
 ALPHA, BETA = 0.6, 0.4
-
-
-class MissingError(Exception):
-    """Why a rival cannot be here."""
 
 
 @dataclass
@@ -64,23 +59,9 @@ def chunk(number: int) -> dict[str, np.ndarray]:
     }
 
 
-def _label(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return package
-
-
-def _import(name: str):
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingError(f"{name} cannot be imported ({error})") from error
-
-
 def cpprb(capacity: int, *, prioritized: bool = True, guarded: bool = False) -> Memory:
     """Guarded: it keeps the late updates of one batch from rows that were written meanwhile."""
-    module = _import("cpprb")
+    module = imported("cpprb")
     fields = {
         "obs": {"shape": OBSERVATION, "dtype": np.float32},
         "act": {"shape": ACTION, "dtype": np.float32},
@@ -113,21 +94,21 @@ def cpprb(capacity: int, *, prioritized: bool = True, guarded: bool = False) -> 
 
     sample = (lambda n: buffer.sample(n, beta=BETA)) if prioritized else buffer.sample
     update = buffer.update_priorities if prioritized else None
-    return Memory(_label("cpprb"), add, sample, view, update)
+    return Memory(label("cpprb"), add, sample, view, update)
 
 
 def torchrl(capacity: int, *, prioritized: bool = True) -> Memory:
     """TorchRL: contiguous storage; its segment trees are in its compiled extension."""
-    torch = _import("torch")
+    torch = imported("torch")
     # A wheel built for another torch lacks functions that its trees do not call. Bound when called,
     # they are not missed.
     flags = sys.getdlopenflags()
     sys.setdlopenflags(os.RTLD_LAZY)
     try:
-        _import("torchrl._torchrl")
+        imported("torchrl._torchrl")
     finally:
         sys.setdlopenflags(flags)
-    data, tensordict = _import("torchrl.data"), _import("tensordict")
+    data, tensordict = imported("torchrl.data"), imported("tensordict")
     storage = data.LazyTensorStorage(capacity)
     if prioritized:
         buffer = data.TensorDictPrioritizedReplayBuffer(
@@ -155,12 +136,12 @@ def torchrl(capacity: int, *, prioritized: bool = True) -> Memory:
     def update(index, priorities):
         return buffer.update_priority(index, torch.from_numpy(priorities))
 
-    return Memory(_label("torchrl"), add, buffer.sample, view, update if prioritized else None)
+    return Memory(label("torchrl"), add, buffer.sample, view, update if prioritized else None)
 
 
 def tianshou(capacity: int, *, prioritized: bool = True, vector: bool = False) -> Memory:
     """Tianshou: one buffer, which draws fastest and takes row by row, or one an environment."""
-    data = _import("tianshou.data")
+    data = imported("tianshou.data")
     options = {"alpha": ALPHA, "beta": BETA} if prioritized else {}
     name = "VectorReplayBuffer" if vector else "ReplayBuffer"
     kind = getattr(data, "Prioritized" * prioritized + name)
@@ -187,12 +168,12 @@ def tianshou(capacity: int, *, prioritized: bool = True, vector: bool = False) -
         return Drawn(batch.rew, batch.obs, batch.obs_next, indices, weights)
 
     update = buffer.update_weight if prioritized else None
-    return Memory(_label("tianshou") + " vector" * vector, add, buffer.sample, view, update)
+    return Memory(label("tianshou") + " vector" * vector, add, buffer.sample, view, update)
 
 
 def flashbax(capacity: int, *, prioritized: bool = True) -> Memory:
     """Flashbax: compiled functions over a state that is handed over, so that none is copied."""
-    module, jax = _import("flashbax"), _import("jax")
+    module, jax = imported("flashbax"), imported("jax")
     make = module.make_prioritised_item_buffer if prioritized else module.make_item_buffer
     options = {"priority_exponent": ALPHA} if prioritized else {}
 
@@ -238,14 +219,14 @@ def flashbax(capacity: int, *, prioritized: bool = True) -> Memory:
         def update(indices, priorities):
             state[0] = jax.block_until_ready(set_priorities(state[0], indices, priorities))
 
-    return Memory(_label("flashbax") + " jit", add, sample, view, update if prioritized else None)
+    return Memory(label("flashbax") + " jit", add, sample, view, update if prioritized else None)
 
 
 def stable_baselines3(capacity: int, *, prioritized: bool = False) -> Memory:
     """Stable-Baselines3, which draws uniformly only."""
     if prioritized:
         raise MissingError("stable-baselines3 has no prioritized replay")
-    buffers, spaces = _import("stable_baselines3.common.buffers"), _import("gymnasium.spaces")
+    buffers, spaces = imported("stable_baselines3.common.buffers"), imported("gymnasium.spaces")
     buffer = buffers.ReplayBuffer(
         capacity,
         spaces.Box(-np.inf, np.inf, (OBSERVATION,), np.float32),
@@ -269,7 +250,7 @@ def stable_baselines3(capacity: int, *, prioritized: bool = False) -> Memory:
         rows = (batch.rewards[:, 0], batch.observations, batch.next_observations)
         return Drawn(*(tensor.numpy() for tensor in rows), None, None)
 
-    return Memory(_label("stable-baselines3"), add, buffer.sample, view)
+    return Memory(label("stable-baselines3"), add, buffer.sample, view)
 
 
 MAKERS = {

@@ -11,14 +11,13 @@ undone; the exit status is 1 if any row was torn.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
 import threading
 import time
-from pathlib import Path
 
+import harness
 import numpy as np
 from fastrl.replay import Prioritized, ReplayBuffer, SamplesPerInsert
 
@@ -171,9 +170,7 @@ def main():
         "repairs": buffer.num_repairs,
     }
     print(", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in result.items()))
-    if arguments.json:
-        with Path(arguments.json).open("a") as file:
-            file.write(json.dumps(result) + "\n")
+    harness.append(arguments.json, [result])
     return 1 if torn else 0
 
 

@@ -89,8 +89,8 @@ def test_benchmark_of_ppo_runs_and_writes_lines_table_and_picture(tmp_path):
     pytest.importorskip("torch")
     printed = run_benchmark("bench_ppo.py", "--quick", "--out", tmp_path)
     rows = read_rows(tmp_path / "bench_ppo.jsonl")
-    assert [row["env"] for row in rows] == ["CartPole-v1", "Acrobot-v1", "Taxi-v3"]
-    assert {"commit", "seconds", "env_share", "return", "curve", "config"} <= rows[0].keys()
+    assert [row["task"] for row in rows] == ["CartPole-v1", "Acrobot-v1", "Taxi-v3"]
+    assert {"commit", "seconds", "env_share", "score", "curve", "config"} <= rows[0].keys()
     assert "Environments' share: at most" in printed
     assert "| Taxi-v3 | 7.7 |" in (tmp_path / "bench_ppo.md").read_text()
     assert (tmp_path / "bench_ppo.png").read_bytes().startswith(b"\x89PNG")
