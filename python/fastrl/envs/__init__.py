@@ -16,11 +16,12 @@ from fastrl.envs.foreign import LoadedEnvironment, get_include, load
 from fastrl.envs.goal_vector import GoalVectorEnv
 from fastrl.envs.registration import environment_ids, make_vec, register_environments
 from fastrl.envs.reward_machine import Counterfactuals, RewardMachine
+from fastrl.envs.sending import Received
 from fastrl.envs.single import Environment
 from fastrl.envs.snapshot import Snapshot
 from fastrl.envs.text_vector import TextVectorEnv
 from fastrl.envs.unrolling import Rollout, Unrolled
-from fastrl.envs.vector import Received, VectorEnv
+from fastrl.envs.vector import VectorEnv
 from fastrl.envs.vocabulary import (
     ACTION_TOKEN,
     END_TOKEN,

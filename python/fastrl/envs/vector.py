@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -24,25 +24,16 @@ from fastrl.envs.arguments import (
 )
 from fastrl.envs.levels import Levels
 from fastrl.envs.outputs import Arrays, allocate, flat, make_output_set, structured
-from fastrl.envs.spaces import DISCRETE, field_space, observation_space
+from fastrl.envs.same_step import with_final
+from fastrl.envs.sending import Sending
+from fastrl.envs.spaces import field_space, observation_space
 from fastrl.envs.time_travel import TimeTravel
 from fastrl.envs.unrolling import Rollout, Unrolled, collect, unroll
 
 Step = tuple[Any, Any, Any, Any, dict[str, Any]]
 
 
-class Received(NamedTuple):
-    """Results of `send`: rows of the environments `ids`, in the order in which they were sent."""
-
-    ids: npt.NDArray[np.int64]
-    observations: Any
-    rewards: Any
-    terminated: Any
-    truncated: Any
-    infos: dict[str, Any]
-
-
-class VectorEnv(TimeTravel, Levels, gymnasium.vector.VectorEnv[Any, Any, Any]):
+class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any, Any]):
     """B native environments of one kind; made by `make_vec`.
 
     Returned arrays belong to the caller: they are never written again while somebody holds them or
@@ -265,49 +256,6 @@ class VectorEnv(TimeTravel, Levels, gymnasium.vector.VectorEnv[Any, Any, Any]):
             return tuple(draw(cells, theme=theme_of(self._name)))
         return tuple(text_of(cells))
 
-    # --- Asynchronous -------------------------------------------------------------------------
-
-    def send(self, actions: Any, ids: Ids = None) -> None:
-        """Steps environments in the background.
-
-        Args:
-            actions: One for each of `ids`.
-            ids: [n], each without a result that has not been received; all if None.
-        """
-        chosen = self._chosen("send", "ids", ids)
-        converted = check_actions(Arguments("send"), actions, self._description, (chosen.size,))
-        self._native.send(address(chosen), chosen.size, address(converted), self._make_waiting_rows)
-
-    def recv(self, batch_size: int | None = None, timeout: float | None = None) -> Received:
-        """Waits for the results of `send`, in the order of the actions.
-
-        Args:
-            batch_size: How many; all that are under way if None.
-            timeout: Seconds; TimeoutError after that, with nothing lost. None waits.
-        """
-        arguments = Arguments("recv")
-        outstanding = self._native.num_outstanding
-        if outstanding == 0 and not self.closed:
-            raise RuntimeError("recv: nothing is under way; call send first")
-        if batch_size is None:
-            batch_size = max(outstanding, 1)
-        n = arguments.integer("batch_size", batch_size, low=1, high=self.num_envs)
-        seconds = -1.0 if timeout is None else arguments.number("timeout", timeout, low=0.0)
-        if n not in self._rings:
-            self._rings[n] = _core.OutputRing(self._make_outputs(n))
-        outputs = self._rings[n].acquire()
-        ids = np.empty(n, np.int64)
-        if not self._native.receive(n, seconds, outputs, address(ids)):
-            raise TimeoutError(f"recv: {n} results took longer than {timeout} s")
-        result = (
-            outputs.observation(),
-            outputs.rewards,
-            outputs.terminated,
-            outputs.truncated,
-            outputs.info_dict(),
-        )
-        return Received(ids, *self._finished(outputs, result))
-
     # --- Many steps ---------------------------------------------------------------------------
 
     def unroll(
@@ -358,12 +306,6 @@ class VectorEnv(TimeTravel, Levels, gymnasium.vector.VectorEnv[Any, Any, Any]):
         native, final = self._native, self._finals.get(rows)
         return lambda: make_output_set(native, rows, final)
 
-    def _make_waiting_rows(self) -> Any:
-        """Where results of `send` wait, apart from all that is returned."""
-        if self._same_step:
-            self._waiting_final = allocate(self._description, (self.num_envs,), final=True)
-        return make_output_set(self._native, self.num_envs, self._waiting_final)
-
     def _step_converted(self, actions: Any, active: npt.NDArray[np.bool_] | None) -> Any:
         arguments = Arguments("step")
         if active is not None:
@@ -378,7 +320,8 @@ class VectorEnv(TimeTravel, Levels, gymnasium.vector.VectorEnv[Any, Any, Any]):
         if self._same_step:
             ended = terminated | truncated
             if ended.any():
-                infos = self._with_final(outputs, infos, ended)
+                final = self._finals[ended.size]
+                infos = with_final(self._description, final, infos, outputs.stepped, ended)
         if self._revised:
             self._revise(outputs, infos, terminated, truncated)
         if self._as_tensors:
@@ -387,41 +330,6 @@ class VectorEnv(TimeTravel, Levels, gymnasium.vector.VectorEnv[Any, Any, Any]):
             observations = self._converted(observations)
             rewards, terminated, truncated = map(torch.from_numpy, (rewards, terminated, truncated))
         return observations, rewards, terminated, truncated, infos
-
-    def _with_final(
-        self, outputs: Any, infos: dict[str, Any], ended: npt.NDArray[np.bool_]
-    ) -> dict[str, Any]:
-        """Moves what the ended episodes have to say to where Gymnasium wants it."""
-        final = self._finals[ended.size]
-        description = self._description
-        # Numbers are Python's here, as Gymnasium's environments return them.
-        rows = [
-            array[ended].tolist() if field.space == DISCRETE else array[ended]
-            for field, array in zip(
-                description.observations, final["final_observations"], strict=True
-            )
-        ]
-        final_obs = np.full(ended.size, None, object)
-        for k, i in enumerate(np.flatnonzero(ended)):
-            final_obs[i] = structured(description, [array[k] for array in rows])
-        final_info: dict[str, Any] = {}
-        for field, array in zip(description.infos, final["final_infos"], strict=True):
-            kept = np.zeros_like(array)
-            kept[ended] = array[ended]
-            final_info |= {field.name: kept, f"_{field.name}": ended.copy()}
-        stepped = outputs.stepped
-        for name in ("action_valid", "success"):
-            if name in infos:
-                final_info |= {name: infos[name] & ended, f"_{name}": ended.copy()}
-                infos[name] &= ~ended
-        stepped &= ~ended
-        return {
-            "final_obs": final_obs,
-            "_final_obs": ended.copy(),
-            "final_info": final_info,
-            "_final_info": ended.copy(),
-            **infos,
-        }
 
     def _revise(self, outputs: Any, infos: dict[str, Any], terminated: Any, truncated: Any) -> None:
         """Gymnasium's arrays of infos take their dtype from the first environment.
