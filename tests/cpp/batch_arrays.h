@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "envs/vector_env.h"
 
 namespace fastrl {
@@ -63,16 +64,6 @@ inline std::vector<std::int64_t> all_ids(const VectorEnv& env) {
   std::vector<std::int64_t> ids(static_cast<std::size_t>(env.num_envs()));
   std::iota(ids.begin(), ids.end(), 0);
   return ids;
-}
-
-template <typename Call>
-std::string error_of(Call&& call) {
-  try {
-    call();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
 }
 
 // Uniform over the action space, where it is bounded; else from -1 to 1.

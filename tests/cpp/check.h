@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdio>
+#include <exception>
 #include <functional>
 #include <string>
 #include <vector>
@@ -30,6 +31,21 @@ struct Register {
 };
 
 }  // namespace fastrl::testing
+
+namespace fastrl {
+
+// What a call throws; nothing if it does not.
+template <typename Call>
+std::string error_of(Call&& call) {
+  try {
+    call();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace fastrl
 
 #define TEST(name)                                                     \
   static void name();                                                  \

@@ -47,12 +47,7 @@ TEST(group_advantages_with_many_groups) {
 }
 
 TEST(group_advantages_names_the_reward_that_is_not_finite) {
-  std::string message;
-  try {
-    advantages_of({0, std::nan(""), 1}, {0, 0, 0}, {});
-  } catch (const std::invalid_argument& error) {
-    message = error.what();
-  }
+  const std::string message = error_of([&] { advantages_of({0, std::nan(""), 1}, {0, 0, 0}, {}); });
   CHECK(message == "group_advantages: `rewards` must be finite, got nan at index 1");
 }
 

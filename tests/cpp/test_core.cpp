@@ -80,14 +80,11 @@ TEST(many_short_jobs_in_a_row) {
 
 TEST(the_first_failing_chunk_is_reported) {
   set_num_threads(3);
-  std::string message;
-  try {
+  const std::string message = error_of([&] {
     parallel_for(100, 10, [](std::int64_t begin, std::int64_t) {
       if (begin >= 30) throw std::runtime_error(std::to_string(begin));
     });
-  } catch (const std::runtime_error& error) {
-    message = error.what();
-  }
+  });
   CHECK(message == "30");
 }
 

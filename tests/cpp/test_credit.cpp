@@ -99,12 +99,8 @@ TEST(divergence_points_of_different_layouts) {
 
 TEST(sequence_ends_must_cover_the_tokens) {
   const std::vector<std::int32_t> ends{0, 3, 2};
-  std::string message;
-  try {
-    check_cu_seqlens("f", "cu_seqlens", ends.data(), 2, 2);
-  } catch (const std::invalid_argument& error) {
-    message = error.what();
-  }
+  const std::string message =
+      error_of([&] { check_cu_seqlens("f", "cu_seqlens", ends.data(), 2, 2); });
   CHECK(message ==
         "f: `cu_seqlens` must go from 0 to 2 without decreasing, got 2 after 3 at index 2");
 }
