@@ -1,12 +1,10 @@
 """Group advantages and positive amplification against the float64 specification."""
 
-import subprocess
-import sys
-
 import fastrl
 import numpy as np
 import pytest
 from fastrl.reference import advantages as reference
+from fresh_process import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerance import assert_close
@@ -125,8 +123,11 @@ def test_import_and_call_need_no_torch():
         "print(fastrl.pivot_mask(m, np.array([[0, 2]]), np.array([1])).tolist())\n"
         "print(fastrl.divergence_points(np.array([[1, 2]]), np.array([[1, 3]])).tolist())\n"
     )
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert out.stdout.split("\n")[:3] == ["[-0.5, 3.0]", "[[False, False, True, True]]", "[1]"]
+    assert run_python(code).split("\n")[:3] == [
+        "[-0.5, 3.0]",
+        "[[False, False, True, True]]",
+        "[1]",
+    ]
 
 
 # One group, rewards, and what each reading of the paper gives.

@@ -2,13 +2,11 @@
 
 import importlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fresh_process import run_python
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -32,16 +30,7 @@ def harness(monkeypatch):
 
 def run_benchmark(name, *arguments):
     """What a program printed."""
-    finished = subprocess.run(
-        [sys.executable, BENCHMARKS / name, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
+    return run_python(BENCHMARKS / name, *arguments)
 
 
 def read_rows(path):

@@ -6,17 +6,12 @@ import fastrl
 import gymnasium
 import numpy as np
 import pytest
-from fastrl import _core
-from fastrl.envs import TextVectorEnv, environment_ids
+from every_form import FORMS
+from fastrl.envs import TextVectorEnv
 
 STEPS = 12
 SHORT = 5  # steps of an episode: every environment is reset more than once
 MODES = ("next_step", "same_step")
-FORMS = [
-    (name, precision)
-    for name in environment_ids()
-    for precision in (("exact", "fast") if _core.has_fast_form(name) else ("exact",))
-]
 
 
 def batch_size(name, precision):
@@ -161,31 +156,24 @@ def unrolled(env, actions):
     return [[array[t] for array in arrays] for t in range(len(actions))]
 
 
-@pytest.fixture
-def threads():
-    before = fastrl.num_threads()
-    yield
-    fastrl.set_num_threads(before)
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("name", "precision"), FORMS)
-def test_a_rollout_has_one_digest(name, precision, mode, threads):
+def test_a_rollout_has_one_digest(name, precision, mode, set_threads):
     n = batch_size(name, precision)
     plain = make(name, precision, n, mode)
     actions = series(plain)
-    fastrl.set_num_threads(1)
+    set_threads(1)
     rows = stepped(plain, actions)
     assert sum(int(arrays[-1].sum() + arrays[-2].sum()) for arrays in rows) > n  # episodes end
     want = digest(rows)
     end = plain.snapshot().tobytes()
     found = {}
     for count in (2, 3, 8):
-        fastrl.set_num_threads(count)
+        set_threads(count)
         env = make(name, precision, n, mode)
         found[f"{count} threads"] = digest(stepped(env, actions))
         assert env.snapshot().tobytes() == end
-    fastrl.set_num_threads(2)
+    set_threads(2)
     found["at most one thread"] = digest(
         stepped(make(name, precision, n, mode, num_threads=1), actions)
     )
@@ -201,10 +189,10 @@ def test_a_rollout_has_one_digest(name, precision, mode, threads):
     assert {way for way, value in found.items() if value != want} == set()
 
 
-def test_drawn_actions_do_not_depend_on_threads(threads):
+def test_drawn_actions_do_not_depend_on_threads(set_threads):
     seen = set()
     for count in (1, 3):
-        fastrl.set_num_threads(count)
+        set_threads(count)
         env = make("CartPole-v1", "fast", 2100)
         env.reset(seed=0)
         got = env.unroll(steps=50, seed=3)

@@ -1,12 +1,10 @@
 """What an environment's own code throws: one clear error, and a batch that goes on."""
 
-import subprocess
-import sys
-
-import fastrl
 import numpy as np
 import pytest
+from every_form import MODES
 from fastrl.envs import compile, make_vec
+from fresh_process import run_python
 
 # The action says what goes wrong in this step; the reset option, in the reset.
 SOURCE = r"""#pragma once
@@ -70,7 +68,6 @@ struct Fuse {
 FASTRL_ENVIRONMENT(Fuse);
 """
 WAIT, THROW, THROW_INT, BLIND, MUTE, LATIN1, LONG, END, MISLABEL = range(9)
-MODES = ("next_step", "same_step", "disabled")
 B = 700  # several chunks
 
 
@@ -85,11 +82,9 @@ def fuse(tmp_path_factory):
 
 
 @pytest.fixture(params=[1, 3])
-def threads(request):
-    before = fastrl.num_threads()
-    fastrl.set_num_threads(request.param)
-    yield request.param
-    fastrl.set_num_threads(before)
+def threads(request, set_threads):
+    set_threads(request.param)
+    return request.param
 
 
 def actions_with(num_envs, **faults):
@@ -305,7 +300,4 @@ for i in range(50):
         raise SystemExit("no error")
 print("alive")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.stdout == "alive\n", done.stderr
+    assert run_python(code) == "alive\n"

@@ -4,12 +4,11 @@ import fastrl
 import gymnasium
 import numpy as np
 import pytest
+from every_form import MODES
 from fastrl.envs.testing import check_parity
 from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
 from parity_actions import purposeful_actions
-
-MODES = ["next_step", "same_step", "disabled"]
 
 # Limits in which some episodes are cut short and others are not; Gymnasium's own for the others.
 ENVIRONMENTS = {

@@ -3,11 +3,11 @@
 import fastrl
 import numpy as np
 import pytest
+from every_form import MODES
 from fastrl.envs import RewardMachine, Snapshot
 
 HISTORY = 4
 RNG_MODES = ("restore", "keep", "fork")
-MODES = ("next_step", "same_step", "disabled")
 
 
 def wrapped(num_envs, **options):
@@ -152,10 +152,10 @@ def test_asynchronous_steps_are_recorded():
     assert env.snapshot().tobytes() == saved.tobytes()
 
 
-def test_results_do_not_depend_on_threads():
-    before, seen = fastrl.num_threads(), set()
+def test_results_do_not_depend_on_threads(set_threads):
+    seen = set()
     for count in (1, 2, 5):
-        fastrl.set_num_threads(count)
+        set_threads(count)
         env = MAKERS["Pendulum in SIMD"](history=HISTORY)
         env.reset(seed=0)
         for turn in range(6):
@@ -163,7 +163,6 @@ def test_results_do_not_depend_on_threads():
         env.rewind(2, range(5, 900), rng="fork")
         env.rewind(1, rng="keep")
         seen.add(env.snapshot().tobytes())
-    fastrl.set_num_threads(before)
     assert len(seen) == 1
 
 

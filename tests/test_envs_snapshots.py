@@ -1,13 +1,13 @@
 """Time: snapshots, restores, branches, hashes, and their bytes."""
 
 import pickle
-import subprocess
-import sys
 
 import fastrl
 import numpy as np
 import pytest
 from fastrl.envs import Snapshot
+from forged_snapshots import sealed
+from fresh_process import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -182,15 +182,14 @@ def test_snapshots_are_sequences():
 
 def test_snapshots_survive_the_process(tmp_path):
     code = """
-import sys
 import fastrl
 env = fastrl.make_vec("Sokoban-v0", 5, num_boxes=2)
 env.reset(seed=3)
 for _ in range(4):
     env.step([0, 1, 2, 3, 0])
-sys.stdout.buffer.write(env.snapshot().tobytes())
+print(env.snapshot().tobytes().hex())
 """
-    data = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    data = bytes.fromhex(run_python(code))
     env = fastrl.make_vec("Sokoban-v0", 5, num_boxes=2)
     env.reset(seed=3)
     for _ in range(4):
@@ -294,22 +293,6 @@ def test_an_unset_environment_may_be_saved_and_is_unknown_to_the_solver():
     assert distances.tolist() == [-2, -2]
     assert actions.tolist() == [-1, -1]
     Snapshot.frombytes(env.snapshot().tobytes())
-
-
-def sealed(data):
-    """The bytes with the checksum made right, as an attacker would."""
-    from fastrl.reference.envs import mix64
-
-    def hash_bytes(part):
-        value = mix64(len(part))
-        for i in range(0, len(part), 8):
-            value = mix64(value ^ int.from_bytes(part[i : i + 8], "little"))
-        return value
-
-    zeroed = bytearray(data[:80])
-    zeroed[72:80] = bytes(8)
-    checksum = mix64(hash_bytes(bytes(zeroed)) ^ hash_bytes(data[80:]))
-    return bytes(zeroed[:72]) + checksum.to_bytes(8, "little") + data[80:]
 
 
 def test_damaged_bytes_are_refused():

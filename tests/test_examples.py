@@ -1,28 +1,17 @@
 """The examples run as they are, and what they train improves."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fresh_process import run_python
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def run_example(name, *arguments):
     """Everything the example prints."""
-    finished = subprocess.run(
-        [sys.executable, EXAMPLES / name, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
+    return run_python(EXAMPLES / name, *arguments, HF_HUB_OFFLINE="1")
 
 
 def test_plain_loop_learns_to_copy_the_prompt():

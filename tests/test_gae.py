@@ -1,13 +1,10 @@
 """Generalized advantage estimates against the float64 specification and their own identities."""
 
-import os
-import subprocess
-import sys
-
 import fastrl
 import numpy as np
 import pytest
 from fastrl.reference import advantages as reference
+from fresh_process import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerance import assert_close
@@ -177,16 +174,12 @@ def test_gae_spreads_what_is_not_finite_back_to_the_start_of_the_episode_only():
     assert np.isnan(actual[2:4, 1]).all()
 
 
-def test_gae_bits_do_not_depend_on_threads_or_neighbors():
+def test_gae_bits_do_not_depend_on_threads_or_neighbors(set_threads):
     arrays = rollout(300, 777)
     expected = fastrl.gae(**arrays, **DISCOUNTS)
-    before = fastrl.num_threads()
-    try:
-        for threads in (1, 2, 3, 8):
-            fastrl.set_num_threads(threads)
-            np.testing.assert_array_equal(fastrl.gae(**arrays, **DISCOUNTS), expected)
-    finally:
-        fastrl.set_num_threads(before)
+    for threads in (1, 2, 3, 8):
+        set_threads(threads)
+        np.testing.assert_array_equal(fastrl.gae(**arrays, **DISCOUNTS), expected)
     for columns in (slice(0, 1), slice(100, 229)):
         part = {name: array[:, columns] for name, array in arrays.items()}
         np.testing.assert_array_equal(fastrl.gae(**part, **DISCOUNTS), expected[:, columns])
@@ -201,8 +194,7 @@ def test_gae_bits_do_not_depend_on_the_instruction_set(instruction_set, tmp_path
         "arrays = dict(np.load(sys.argv[1] + '/in.npz'))\n"
         f"np.save(sys.argv[1] + '/out.npy', fastrl.gae(**arrays, **{DISCOUNTS}))\n"
     )
-    environment = os.environ | {"FASTRL_INSTRUCTION_SET": instruction_set}
-    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, env=environment)
+    run_python(code, tmp_path, FASTRL_INSTRUCTION_SET=instruction_set)
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), fastrl.gae(**arrays, **DISCOUNTS))
 
 

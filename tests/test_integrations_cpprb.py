@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from fastrl.integrations.cpprb import PrioritizedReplayBuffer, ReplayBuffer
+from sameness import assert_same
 
 ENV = {
     "obs": {"shape": 3},
@@ -23,14 +24,6 @@ def transitions(first, count):
         "next_obs": obs + 0.5,
         "done": numbers % 5 == 0,
     }
-
-
-def same(one, other):
-    assert set(one) == set(other)
-    for name, values in one.items():
-        assert values.shape == other[name].shape, name
-        assert values.dtype == other[name].dtype, name
-        np.testing.assert_array_equal(values, other[name], name)
 
 
 @pytest.fixture
@@ -54,7 +47,7 @@ def test_the_same_transitions_are_stored_as_in_cpprb(cpprb, kind):
         if random.random() < 0.2:
             ours.on_episode_end()
             theirs.on_episode_end()
-        same(ours.get_all_transitions(), theirs.get_all_transitions())
+        assert_same(ours.get_all_transitions(), theirs.get_all_transitions())
         for name in ("stored_size", "buffer_size", "next_index", "current_episode_len"):
             assert getattr(ours, f"get_{name}")() == getattr(theirs, f"get_{name}")(), name
         drawn, other = ours.sample(7), theirs.sample(7)

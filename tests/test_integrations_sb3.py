@@ -12,22 +12,17 @@ import torch
 from fastrl.integrations import sb3
 from fastrl.replay import Prioritized
 from gymnasium import spaces
+from sameness import assert_same
 from stable_baselines3 import DQN, HerReplayBuffer
 from stable_baselines3.common import buffers
 from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
+
 BOX = spaces.Box(-9, 9, (3,), np.float32)
 GOALS = spaces.Dict(dict.fromkeys(("observation", "achieved_goal", "desired_goal"), BOX))
 DICT = spaces.Dict({"a": BOX, "b": spaces.Discrete(7), "c": spaces.Box(0, 255, (2, 2), np.uint8)})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Worlds:
@@ -103,17 +98,6 @@ def stored(buffer):
         of(dones),
         of(buffer.rewards[..., None]),
     )
-
-
-def assert_same(one, other):
-    if isinstance(one, dict):
-        assert set(one) == set(other)
-        for key in one:
-            assert_same(one[key], other[key])
-    else:
-        assert one.dtype == other.dtype
-        assert one.shape == other.shape
-        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("timeouts", [True, False])

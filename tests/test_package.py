@@ -3,13 +3,13 @@
 import ast
 import importlib.metadata
 import inspect
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import fastrl
 import pytest
+from fresh_process import finished_python, run_python
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,16 +31,6 @@ PUBLIC_NAMES = {
     "set_num_threads",
     "token_log_probs",
 }
-
-
-def run_python(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
 
 
 def test_public_names_are_exactly_the_documented_ones():
@@ -73,8 +63,7 @@ fastrl.num_threads()
 loaded = [name for name in {heavy} if sys.modules[name] is not None]
 assert not loaded, loaded
 """
-    result = run_python(code)
-    assert result.returncode == 0, result.stderr
+    run_python(code)
 
 
 def test_stub_of_the_native_module_is_up_to_date(tmp_path):
@@ -100,7 +89,7 @@ def test_kernels_import_triton_and_each_other_only():
 
 @pytest.mark.parametrize("threads", ["0", "two", "4000"])
 def test_number_of_threads_in_the_environment_is_checked(threads):
-    result = run_python("import fastrl; fastrl.num_threads()", FASTRL_NUM_THREADS=threads)
+    result = finished_python("import fastrl; fastrl.num_threads()", FASTRL_NUM_THREADS=threads)
     assert f"`FASTRL_NUM_THREADS` must be a whole number from 1 to 1024, got '{threads}'" in (
         result.stderr
     )
@@ -116,7 +105,7 @@ def test_number_of_threads_is_checked():
 
 
 def test_instruction_set_in_the_environment_is_checked():
-    result = run_python(
+    result = finished_python(
         "from fastrl import _core; _core.instruction_set()", FASTRL_INSTRUCTION_SET="sse9"
     )
     assert "`FASTRL_INSTRUCTION_SET` must be portable, x86-64-v3 or x86-64-v4" in result.stderr
@@ -134,8 +123,7 @@ if pid == 0:
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 """
-    result = run_python(code)
-    assert result.returncode == 0, result.stderr
+    run_python(code)
 
 
 def readme_examples():
@@ -146,5 +134,4 @@ def readme_examples():
 @pytest.mark.parametrize("example", readme_examples(), ids=["losses", "time", "speed", "replay"])
 def test_readme_example_runs(example):
     pytest.importorskip("torch")
-    result = run_python(example)
-    assert result.returncode == 0, result.stderr
+    run_python(example)

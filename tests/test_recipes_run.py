@@ -2,15 +2,13 @@
 
 import dataclasses
 import math
-import subprocess
-import sys
 
-import fastrl
 import pytest
 import torch
 from fastrl.recipes.checkpoints import load_checkpoint
 from fastrl.recipes.run_folder import CHECKPOINT_FILE, LOG_FILE, TIMINGS_FILE
 from fastrl.recipes.run_log import read_log
+from fresh_process import run_python
 from tiny_runs import LINE, RUNS, Line
 
 every_recipe = pytest.mark.parametrize(("recipe", "config"), RUNS.values(), ids=RUNS)
@@ -39,15 +37,13 @@ def assert_same_end(ours, theirs):
 
 
 @every_recipe
-def test_the_log_depends_on_the_seed_and_not_on_the_number_of_threads(tmp_path, recipe, config):
+def test_the_log_depends_on_the_seed_and_not_on_the_number_of_threads(
+    tmp_path, recipe, config, set_threads
+):
     logs = []
-    before = fastrl.num_threads()
-    try:
-        for threads in (1, 2, 3):
-            fastrl.set_num_threads(threads)
-            logs.append(log_of(recipe, config, tmp_path / str(threads)))
-    finally:
-        fastrl.set_num_threads(before)
+    for threads in (1, 2, 3):
+        set_threads(threads)
+        logs.append(log_of(recipe, config, tmp_path / str(threads)))
     assert logs[0].count(b"\n") > 10
     assert logs[0] == logs[1] == logs[2]
     assert log_of(recipe, changed(config, seed=1), tmp_path / "other") != logs[0]
@@ -173,13 +169,7 @@ def test_a_run_killed_at_random_moments_ends_like_one_that_was_not(tmp_path, nam
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     recipe(config, whole).run()
     names = [recipe.__name__, type(config).__name__]
-    output = subprocess.run(
-        [sys.executable, "-c", KILLER, *names, config.to_json(), str(killed)],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert int(output) >= 3
+    assert int(run_python(KILLER, *names, config.to_json(), killed)) >= 3
     assert_same_end(whole, killed)
 
 

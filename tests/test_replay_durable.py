@@ -26,6 +26,7 @@ from fastrl.replay import (
     load_states,
     save_states,
 )
+from sameness import assert_same
 
 CRASHES = Path(__file__).parents[1] / "benchmarks" / "replay_crash.py"
 SAMPLERS = {
@@ -126,20 +127,6 @@ class Life:
 
     def live(self, num_steps):
         return [self.step() for _ in range(num_steps)]
-
-
-def assert_same(a, b):
-    assert type(a) is type(b)
-    if isinstance(a, dict):
-        assert list(a) == list(b)
-        a, b = list(a.values()), list(b.values())
-    if isinstance(a, list):
-        assert len(a) == len(b)
-        for one, other in zip(a, b, strict=True):
-            assert_same(one, other)
-    else:
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
 
 
 def assert_equal_buffers(a, b):

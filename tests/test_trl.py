@@ -29,16 +29,10 @@ from trl import GRPOConfig, GRPOTrainer
 WORDS = ["up", "down", "left", "right", "red", *"abcdefghijkl"]
 
 # transformers and trl warn of their own deprecations.
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The model is so small that handing work to a second thread takes longer than the work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.usefixtures("torch_on_one_thread"),
+]
 
 
 @pytest.fixture(scope="module")
