@@ -25,12 +25,13 @@ def allocate(
     Args:
         description: Of the environment.
         leading: The dimensions before one environment's own, such as [B] or [T, B].
-        final: Whether to keep what ended episodes have to say (same-step mode).
-        empty: Makes an array from shape and dtype.
+        final: Whether to keep what ended episodes have to say (same-step mode). Only their rows
+            are written; the others stay zero.
+        empty: Makes an array from shape and dtype; `numpy.empty` where a step writes every row.
     """
 
-    def rows(fields: list[Any]) -> list[npt.NDArray[Any]]:
-        return [empty((*leading, *field.shape), dtype_of(field)) for field in fields]
+    def rows(fields: list[Any], make: Callable[..., Any] = empty) -> list[npt.NDArray[Any]]:
+        return [make((*leading, *field.shape), dtype_of(field)) for field in fields]
 
     arrays: Arrays = {
         "observations": rows(description.observations),
@@ -45,8 +46,8 @@ def allocate(
         arrays["action_valid"] = empty(leading, np.bool_)
         arrays["lengths"] = empty(leading, np.int32)
     if final:
-        arrays["final_observations"] = rows(description.observations)
-        arrays["final_infos"] = rows(description.infos)
+        arrays["final_observations"] = rows(description.observations, np.zeros)
+        arrays["final_infos"] = rows(description.infos, np.zeros)
     return arrays
 
 

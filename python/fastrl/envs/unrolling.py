@@ -88,7 +88,8 @@ def unroll(env: "VectorEnv", actions: Any, steps: int | None, seed: int | None) 
         given = as_numpy(arguments, "actions", actions)
         drawn, number = (len(given) if given.ndim else 0), 0
         rows = check_actions(arguments, given, description, (drawn, env.num_envs))
-    arrays = allocate(description, (drawn, env.num_envs), final=env._same_step)
+    shape = (drawn, env.num_envs)
+    arrays = allocate(description, shape, final=env._same_step, empty=np.empty)
     env._native.unroll(drawn, address(rows), actions is None, number, addresses(arrays))
     infos: dict[str, npt.NDArray[Any]] = {}
     for key, mask_key, array, mask in info_entries(description, arrays):
@@ -110,7 +111,8 @@ def collect(env: "VectorEnv", policy: Callable[[Any], Any], steps: int) -> Rollo
     arguments = Arguments("collect")
     description = env._description
     length = arguments.integer("steps", steps, low=1)
-    arrays = allocate(description, (length, env.num_envs), final=env._same_step)
+    shape = (length, env.num_envs)
+    arrays = allocate(description, shape, final=env._same_step, empty=np.empty)
     kept: dict[str, npt.NDArray[Any]] = {}
     present = env._observed(None)["observations"]
     observations = env._converted(structured(description, present))
