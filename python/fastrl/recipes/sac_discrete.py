@@ -38,7 +38,7 @@ class SACDiscreteConfig(OffPolicyConfig):
     n_step: int = 3
     tau: float = 0.02
     target_entropy: float = 0.4
-    temperature: float = 0.5
+    temperature: float = 0.1
     temperature_rate: float = 3e-4
 
     def __post_init__(self) -> None:
