@@ -207,8 +207,14 @@ def test_wrong_priorities_change_nothing():
     ]:
         with pytest.raises(ValueError, match=f"update_priorities: {message}"):
             mix.update_priorities(batch.handles, priorities, sources)
-    with pytest.raises(ValueError, match="update_priorities: `handles` must be uint64 of shape"):
+    with pytest.raises(TypeError, match="update_priorities: `handles` must have dtype uint64, got f"):
         mix.update_priorities(np.zeros(4), np.ones(4), batch.sources)
+    # The items of the first source are right, one of the last source's names no row.
+    foreign = batch.handles.copy()
+    foreign[3] = 2**40
+    rule = "be handles of rows of the source that they name, 'offline', got 1099511627776 at 3"
+    with pytest.raises(ValueError, match=f"update_priorities: `handles` must {rule}"):
+        mix.update_priorities(foreign, np.full(4, 2.0), batch.sources)
     for buffer, old in zip(buffers, before, strict=True):
         np.testing.assert_array_equal(buffer.priorities(buffer.handles()), old)
 

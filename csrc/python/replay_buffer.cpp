@@ -464,6 +464,14 @@ void bind_calls(nb::class_<BoundReplayBuffer>& bound) {
       },
       nb::arg("sampler"));
   bound.def(
+      "first_foreign",
+      [](BoundReplayBuffer& self, std::uintptr_t handles, std::int64_t n) {
+        return self.released([&](ReplayBuffer& of) {
+          return of.first_foreign(span_at<std::uint64_t>(handles, n));
+        });
+      },
+      nb::arg("handles"), nb::arg("n"));
+  bound.def(
       "are_drawable",
       [](BoundReplayBuffer& self, std::uintptr_t handles, std::int64_t n, std::uintptr_t to) {
         self.released([&](ReplayBuffer& of) {

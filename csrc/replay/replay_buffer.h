@@ -103,6 +103,8 @@ class ReplayBuffer {
   // All transitions that can be drawn, by lane and age, as far as there is room; returns how many
   // there are.
   std::int64_t drawable_handles(std::uint64_t* to, std::int64_t capacity);
+  // The first of these that this buffer never gave out, their number where there is none.
+  std::int64_t first_foreign(std::span<const std::uint64_t> handles);
   // One byte each: 0 where the row is overwritten, evicted or not drawable yet.
   void are_drawable(std::span<const std::uint64_t> handles, std::uint8_t* to);
   // Never draws these again; returns how many of them could have been drawn before.

@@ -11,6 +11,14 @@ std::int64_t ReplayBuffer::num_drawable(std::size_t sampler) {
   return samplers_[sampler].count(drawable_);
 }
 
+std::int64_t ReplayBuffer::first_foreign(std::span<const std::uint64_t> handles) {
+  const Guard guard(*this);
+  const auto found = std::ranges::find_if(handles, [this](std::uint64_t handle) {
+    return lanes_.state_of(handle) == HandleState::kForeign;
+  });
+  return found - handles.begin();
+}
+
 void ReplayBuffer::are_drawable(std::span<const std::uint64_t> handles, std::uint8_t* to) {
   const Guard guard(*this);
   for (std::size_t i = 0; i < handles.size(); ++i) {

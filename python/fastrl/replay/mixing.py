@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastrl._dispatch import Arguments, Array, is_torch
-from fastrl.replay.arguments import as_numpy, converted
+from fastrl._dispatch import Arguments, Array, address, is_torch
+from fastrl.replay.arguments import as_numpy, check_handles, converted
 from fastrl.replay.batch import OUTPUTS, Batch
 from fastrl.replay.buffer import Relabel, ReplayBuffer
 from fastrl.replay.samplers import Marked, Uniform
@@ -313,10 +313,7 @@ class MixReplay:
             How many were applied; each buffer counts those that it refused.
         """
         arguments = Arguments("update_priorities")
-        chosen = as_numpy(handles)
-        if chosen.dtype != np.uint64 or chosen.ndim != 1:
-            actual = f"{chosen.dtype} {list(chosen.shape)}"
-            raise arguments.error("handles", "be uint64 of shape [n]", actual)
+        chosen = check_handles(arguments, handles)
         n = len(chosen)
         values = converted(arguments, "priorities", priorities, (n,), (), np.float64)
         if not (np.isfinite(values) & (values >= 0)).all():
@@ -330,11 +327,17 @@ class MixReplay:
         valued = [
             self._valued(arguments, i, name, named.get(name)) for i, name in enumerate(self.names)
         ]
+        places = [np.flatnonzero(which == i) for i in range(len(self._sources))]
+        # All of them before the first buffer is written to.
+        for mine, (name, buffer) in zip(places, self._sources.items(), strict=True):
+            own_handles = chosen[mine]
+            wrong = buffer._native.first_foreign(address(own_handles), len(mine))
+            if wrong < len(mine):
+                rule = f"be handles of rows of the source that they name, {name!r}"
+                raise arguments.error("handles", rule, f"{own_handles[wrong]} at {mine[wrong]}")
         applied = 0
-        for i, buffer in enumerate(self._sources.values()):
-            mine = which == i
-            own = valued[i]
-            if own is not None and mine.any():
+        for mine, own, buffer in zip(places, valued, self._sources.values(), strict=True):
+            if own is not None and len(mine):
                 applied += buffer.update_priorities(chosen[mine], values[mine], sampler=own)
         return applied
 
