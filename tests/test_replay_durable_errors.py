@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fastrl import _core
-from fastrl.replay import Prioritized, ReplayBuffer, TrajectoryStore, load_states, save_states
+from fastrl.replay import (
+    LevelSampler,
+    Prioritized,
+    ReplayBuffer,
+    TrajectoryStore,
+    load_states,
+    save_states,
+)
 
 FIELDS = {"observations": ((3,), "float32"), "rewards": ((), "float32")}
 MANIFEST = "manifest.fastrl"
@@ -102,6 +109,30 @@ def test_every_flipped_bit_of_a_save_is_found(tmp_path):
     assert len(ReplayBuffer.load(tmp_path)) == 6
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_of_another_kind_is_not_saved_over(tmp_path):
+    saves = {
+        "ReplayBuffer": made().save,
+        "TrajectoryStore": TrajectoryStore(1 << 20).save,
+        "set of states": lambda path: save_states(path, {"levels": LevelSampler(5)}),
+    }
+    for kind, save in saves.items():
+        save(tmp_path / kind)
+    for kind, save in saves.items():
+        save(tmp_path / kind)
+        for other in saves.keys() - {kind}:
+            folder = tmp_path / other
+            before = contents(folder)
+            rule = f"`path` must be a folder for a saved {kind}, got '{folder}', which holds a saved"
+            function = "save_states" if kind == "set of states" else "save"
+            with pytest.raises(ValueError, match=f"^{function}: {rule} {other}$"):
+                save(folder)
+            assert contents(folder) == before
+
+
 def test_another_kind_or_version_is_told(tmp_path):
     store = TrajectoryStore(1 << 20)
     store.save(tmp_path / "store")
@@ -117,10 +148,6 @@ def test_another_kind_or_version_is_told(tmp_path):
             load(tmp_path / other)
     with pytest.raises(ValueError, match="must hold a saved set of states, got a saved Rep"):
         load_states(tmp_path / "buffer", {})
-    # A folder that holds another kind is taken over, once all is written.
-    made().save(tmp_path / "store")
-    assert len(ReplayBuffer.load(tmp_path / "store")) == 40
-
     version = _core.replay_buffer_version
     for layout, message in (
         (
@@ -134,9 +161,9 @@ def test_another_kind_or_version_is_told(tmp_path):
         _core.save_blobs(str(tmp_path / "new"), "ReplayBuffer", layout, [])
         with pytest.raises(ValueError, match=f"load: `path` must {message}"):
             ReplayBuffer.load(tmp_path / "new")
-    _core.save_blobs(str(tmp_path / "new"), "TrajectoryStore", "{}", [])
+    _core.save_blobs(str(tmp_path / "store 2"), "TrajectoryStore", "{}", [])
     with pytest.raises(ValueError, match="load: `path` must hold a layout that this version knows"):
-        TrajectoryStore.load(tmp_path / "new")
+        TrajectoryStore.load(tmp_path / "store 2")
 
 
 def test_a_manifest_of_a_newer_format_is_told(tmp_path):

@@ -55,7 +55,7 @@ void bind_saving(nb::module_& m) {
       "save_blobs",
       [](const std::string& path, const std::string& kind, const std::string& layout,
          const NamedBlobs& blobs) {
-        return BoundSaver().save([&](Saver& saver) {
+        return BoundSaver({}, "save_states").save([&](Saver& saver) {
           return saver.save(path, {.kind = kind,
                                    .layout = layout,
                                    .streams = {},

@@ -40,13 +40,13 @@ class LoadedBlobs {
 // An object's Saver; its saves take turns.
 class BoundSaver {
  public:
-  explicit BoundSaver(const SegmentOptions& options = {})
-      : options_(options), saver_(system_files(), options) {}
+  explicit BoundSaver(const SegmentOptions& options = {}, const char* function = "save")
+      : options_(options), function_(function), saver_(system_files(), options, function) {}
   void adopt(const SavedFolder& folder) { saver_.adopt(folder); }
   // Forgets all saves: the object has become another one.
   void reset() {
     const std::scoped_lock lock(mutex_);
-    saver_ = Saver(system_files(), options_);
+    saver_ = Saver(system_files(), options_, function_);
   }
 
   template <typename Save>
@@ -63,6 +63,7 @@ class BoundSaver {
  private:
   std::mutex mutex_;
   SegmentOptions options_;
+  const char* function_;
   Saver saver_;
 };
 

@@ -76,6 +76,8 @@ class ReplayBuffer::Live final : public LiveState {
   Live(ReplayBuffer& buffer, const std::string& layout, std::span<const Blob> others)
       : buffer_(buffer), layout_(layout), others_(others) {}
 
+  std::string kind() const override { return "ReplayBuffer"; }
+
   std::vector<RowStream> streams() override {
     const Guard guard(buffer_);
     return buffer_.streams();
@@ -98,7 +100,7 @@ class ReplayBuffer::Live final : public LiveState {
     blobs_.resize(bytes);
     newest_.resize(bytes_after(streams(), written));
 
-    SavedState state{.kind = "ReplayBuffer",
+    SavedState state{.kind = kind(),
                      .layout = layout_,
                      .streams = {},
                      .blobs = {others_.begin(), others_.end()},

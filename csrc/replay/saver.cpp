@@ -67,14 +67,18 @@ std::vector<RowStream> sealed_parts(std::vector<RowStream> streams) {
 // One save: a folder under its lock, and what has been written to it so far.
 class Writing {
  public:
-  Writing(FileSystem& files, const std::string& path, const SegmentOptions& options,
-          std::span<const SaveId> ancestors)
+  Writing(const char* function, FileSystem& files, const std::string& path,
+          const SegmentOptions& options, std::span<const SaveId> ancestors, const std::string& kind)
       : files_(files), path_(path), options_(options), lock_(lock()), listed_(files.list(path)) {
     bool legible = true;
     try {
       before_ = read_manifest(files, path).value_or(Manifest{});
     } catch (const std::invalid_argument&) {
       legible = false;  // all of it is replaced, once there is something better
+    }
+    if (!before_.kind.empty() && before_.kind != kind) {
+      fail_value(function, "path", concat("be a folder for a saved ", kind),
+                 concat("'", path, "', which holds a saved ", before_.kind));
     }
     if (legible) {
       // What a crash or a failure has left, first: it takes space on a full disk. The manifest that
@@ -86,6 +90,7 @@ class Writing {
     }
     known_ = legible && std::ranges::find(ancestors, before_.id) != ancestors.end();
     next_.id = random_id();
+    next_.kind = kind;
     if (known_) {
       next_.streams = before_.streams;
       next_.segments = before_.segments;
@@ -139,7 +144,6 @@ class Writing {
   }
 
   void commit(const SavedState& state, std::vector<SaveId>& ancestors) {
-    next_.kind = state.kind;
     next_.layout = state.layout;
     report_.segments_written = static_cast<std::int64_t>(written_.size());
     report_.segments_kept = std::ranges::count_if(
@@ -221,7 +225,7 @@ class Writing {
 
 SaveReport Saver::save(const std::string& path, const SavedState& state) {
   check_streams(state.streams);
-  Writing writing(*files_, path, options_, ancestors_);
+  Writing writing(function_, *files_, path, options_, ancestors_, state.kind);
   try {
     writing.write_rows(state.streams, state.rows, true);
     writing.write_blobs(state.blobs);
@@ -237,7 +241,7 @@ SaveReport Saver::save(const std::string& path, LiveState& state) {
   const RowMemory copy = [&](std::uint64_t stream, std::int64_t first, std::int64_t last) {
     return state.copy(stream, first, last);
   };
-  Writing writing(*files_, path, options_, ancestors_);
+  Writing writing(function_, *files_, path, options_, ancestors_, state.kind());
   try {
     std::vector<RowStream> sealed = sealed_parts(state.streams());
     std::uint64_t missing = writing.missing_bytes(sealed);

@@ -61,6 +61,7 @@ struct SavedState {
 class LiveState {
  public:
   virtual ~LiveState() = default;
+  virtual std::string kind() const = 0;  // as of SavedState
   // As they are now.
   virtual std::vector<RowStream> streams() = 0;
   // A copy of sealed rows, like RowMemory's, good until the next call. Rows that are gone by now
@@ -120,22 +121,26 @@ class SavedFolder {
 // hold its last save there gets everything. Not for two threads at once.
 class Saver {
  public:
-  explicit Saver(FileSystem& files = system_files(), SegmentOptions options = {})
-      : files_(&files), options_(options) {}
+  // Messages begin with `function`.
+  explicit Saver(FileSystem& files = system_files(), SegmentOptions options = {},
+                 const char* function = "save")
+      : files_(&files), options_(options), function_(function) {}
 
   // The state is what was read from there, so a save to that folder adds to it.
   void adopt(const SavedFolder& folder) { ancestors_.push_back(folder.id()); }
 
   // Commits the state. Throws FileError where the system refuses, std::invalid_argument for a
-  // state that contradicts itself; then the folder still holds what was committed last (or, where
-  // only the very last sync failed, this state), the memory is untouched and the save can be
-  // tried again. A SavedState must not change meanwhile.
+  // state that contradicts itself and for a folder that holds another kind of object; then the
+  // folder still holds what was committed last (or, where only the very last sync failed, this
+  // state), the memory is untouched and the save can be tried again. A SavedState must not change
+  // meanwhile.
   SaveReport save(const std::string& path, const SavedState& state);
   SaveReport save(const std::string& path, LiveState& state);
 
  private:
   FileSystem* files_;
   SegmentOptions options_;
+  const char* function_;
   std::vector<SaveId> ancestors_;  // saves whose sealed rows are the state's, the newest last
 };
 

@@ -43,6 +43,8 @@ class TrajectoryStore::Live final : public LiveState {
         others_(others),
         row_size_(static_cast<std::size_t>(store.arena_.copy_size())) {}
 
+  std::string kind() const override { return "TrajectoryStore"; }
+
   std::vector<RowStream> streams() override {
     const std::scoped_lock lock(store_.mutex_);
     return streams_now();
@@ -69,7 +71,7 @@ class TrajectoryStore::Live final : public LiveState {
       blobs_.resize(used_bytes());
       newest_.resize(bytes_of(streams_now(), is_new));
     }
-    SavedState state{.kind = "TrajectoryStore",
+    SavedState state{.kind = kind(),
                      .layout = layout_,
                      .streams = {},
                      .blobs = {others_.begin(), others_.end()},

@@ -96,6 +96,8 @@ class LiveModel final : public LiveState {
   Model model;
   Model frozen;
 
+  std::string kind() const override { return kKind; }
+
   std::vector<RowStream> streams() override { return seen_ = model.state().streams; }
 
   std::span<std::byte> copy(std::uint64_t id, std::int64_t first, std::int64_t) override {
@@ -210,6 +212,25 @@ TEST(a_segment_that_somebody_removed_is_written_again) {
   saver.save(folder.path, plain_rows(memory, 0, 100));
   fs::remove(folder.path + "/" + segment_name(1));
   CHECK(saver.save(folder.path, plain_rows(memory, 0, 100)).rows_written == 100);
+}
+
+TEST(a_folder_of_another_kind_is_refused_and_stays) {
+  TemporaryFolder folder;
+  std::vector<std::byte> memory(100 * 100);
+  Saver(system_files(), {}, "save_it").save(folder.path, plain_rows(memory, 0, 100));
+  const auto before = folder.names();
+  SavedState other = plain_rows(memory, 0, 50);
+  other.kind = "other";
+  std::string message;
+  try {
+    Saver(system_files(), {}, "save_it").save(folder.path, other);
+  } catch (const std::invalid_argument& error) {
+    message = error.what();
+  }
+  CHECK(message == "save_it: `path` must be a folder for a saved other, got '" + folder.path +
+                       "', which holds a saved " + kKind);
+  CHECK(folder.names() == before);
+  SavedFolder("load", folder.path, kKind).read(plain_rows(memory, 0, 100).rows, {});
 }
 
 TEST(leftovers_are_removed_and_other_files_are_not) {
