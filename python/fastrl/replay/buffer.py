@@ -154,7 +154,8 @@ class ReplayBuffer:
         leaves = leaves_of(options["fields"])
         samplers = {one["name"]: sampling.from_native(one) for one in options["samplers"]}
         buffer = cls.__new__(cls)
-        native = _core.ReplayBuffer.open(kind, name, [leaf.native() for leaf in leaves])
+        described = {"fields": [leaf.native() for leaf in leaves]}
+        native = _core.ReplayBuffer.open(kind, name, described)
         if identity not in (None, native.identity):
             raise RuntimeError(
                 f"ReplayBuffer: {name!r} is not the buffer that was pickled: that one is gone, and "
