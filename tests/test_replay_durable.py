@@ -583,8 +583,47 @@ def test_a_mix_goes_on_with_what_its_sources_are_owed(tmp_path):
     b = ReplayBuffer.load(tmp_path / "b")
     other = MixReplay({"a": ReplayBuffer.load(tmp_path / "a"), "b": b}, {"a": 1, "b": 2})
     ReplayBuffer.load(tmp_path / "a", extras={"mix": other})
+    mix.save(tmp_path / "both")
+    third = MixReplay.load(tmp_path / "both")
     for _ in range(5):
-        ours, theirs = mix.sample(16), other.sample(16)
+        batch = mix.sample(16)
+        for one in (other, third):
+            again = one.sample(16)
+            assert_same({key: batch[key] for key in batch}, {key: again[key] for key in again})
+
+
+def test_a_mix_is_saved_whole_with_its_options(tmp_path):
+    life = made("samplers")
+    life.live(30)
+    small = ReplayBuffer(40, PLAIN, num_lanes=2, n_step=3, sampler=Prioritized())
+    mix = MixReplay(
+        {"new": life.buffer, "old": small, "again": life.buffer},
+        {"new": 0.1, "old": 0.7, "again": 0.2},
+        joint_exponent=0.5,
+        skip_empty=True,
+        samplers={"again": "all", "new": "ranks"},
+    )
+    mix.sample(7)
+    carried = mix.carried
+    assert any(carried)
+    # With nothing to draw, what two of three sources are owed is kept to the last bit.
+    life.buffer.evict(life.buffer.handles())
+    levels = LevelSampler(5)
+    levels.add(range(5))
+    mix.save(tmp_path, extras={"levels": levels})
+    others = LevelSampler(5)
+    loaded = MixReplay.load(tmp_path, extras={"levels": others}, storage=tmp_path / "rows")
+    assert others.ids.tolist() == levels.ids.tolist()
+    assert loaded.num_drawable == 0
+    assert loaded.carried == carried
+    assert loaded.state_dict() == mix.state_dict()
+    assert loaded.shares == mix.shares
+    assert loaded.sources["new"] is loaded.sources["again"]
+    assert sorted(path.name for path in tmp_path.glob("rows.*")) == ["rows.new", "rows.old"]
+    twin = life.twin(loaded.sources["new"])
+    assert_same(life.live(5), twin.live(5))
+    for _ in range(4):
+        ours, theirs = mix.sample(7), loaded.sample(7)
         assert_same({key: ours[key] for key in ours}, {key: theirs[key] for key in theirs})
 
 

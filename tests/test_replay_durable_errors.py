@@ -12,7 +12,9 @@ import pytest
 from fastrl import _core
 from fastrl.replay import (
     LevelSampler,
+    MixReplay,
     Prioritized,
+    QuotaReplay,
     ReplayBuffer,
     TrajectoryStore,
     load_states,
@@ -118,6 +120,8 @@ def test_a_folder_of_another_kind_is_not_saved_over(tmp_path):
         "ReplayBuffer": made().save,
         "TrajectoryStore": TrajectoryStore(1 << 20).save,
         "set of states": lambda path: save_states(path, {"levels": LevelSampler(5)}),
+        "QuotaReplay": QuotaReplay({1: 10, 2: 10}, FIELDS).save,
+        "MixReplay": MixReplay({"a": made(), "b": made()}).save,
     }
     for kind, save in saves.items():
         save(tmp_path / kind)
@@ -126,7 +130,9 @@ def test_a_folder_of_another_kind_is_not_saved_over(tmp_path):
         for other in saves.keys() - {kind}:
             folder = tmp_path / other
             before = contents(folder)
-            rule = f"`path` must be a folder for a saved {kind}, got '{folder}', which holds a saved"
+            rule = (
+                f"`path` must be a folder for a saved {kind}, got '{folder}', which holds a saved"
+            )
             function = "save_states" if kind == "set of states" else "save"
             with pytest.raises(ValueError, match=f"^{function}: {rule} {other}$"):
                 save(folder)

@@ -207,7 +207,9 @@ def test_wrong_priorities_change_nothing():
     ]:
         with pytest.raises(ValueError, match=f"update_priorities: {message}"):
             mix.update_priorities(batch.handles, priorities, sources)
-    with pytest.raises(TypeError, match="update_priorities: `handles` must have dtype uint64, got f"):
+    with pytest.raises(
+        TypeError, match="update_priorities: `handles` must have dtype uint64, got f"
+    ):
         mix.update_priorities(np.zeros(4), np.ones(4), batch.sources)
     # The items of the first source are right, one of the last source's names no row.
     foreign = batch.handles.copy()

@@ -1,8 +1,13 @@
 """Quotas of tasks, and eviction by what stored fields say."""
 
+import resource
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
-from fastrl.replay import Prioritized, QuotaReplay, ReplayBuffer
+from fastrl.replay import MixReplay, Prioritized, QuotaReplay, ReplayBuffer
 
 FIELDS = {"observations": {"x": ((2,), "float32")}, "tasks": ((), "int64"), "rewards": ((), "f4")}
 
@@ -150,8 +155,9 @@ def test_all_keys_are_saved(tmp_path):
     replay.sample(10)
     replay.save(tmp_path / "all")
     replay.save(tmp_path / "all")
-    again = QuotaReplay.load(tmp_path / "all", shares={4: 2, -2: 1}, storage=tmp_path / "rows")
+    again = QuotaReplay.load(tmp_path / "all", storage=tmp_path / "rows")
     assert again.keys == [4, -2]
+    assert again.mix.shares == {"4": 2 / 3, "-2": 1 / 3}
     assert again.mix.carried == replay.mix.carried
     for one in (replay, again):
         one.add(**rows([4], 10))
@@ -163,9 +169,66 @@ def test_all_keys_are_saved(tmp_path):
             np.testing.assert_array_equal(one[name], other[name])
     assert (tmp_path / "rows.-2").exists()
     with pytest.raises(ValueError, match=r"load_state_dict: `state` must have the keys \[4, -2\]"):
-        again.load_state_dict({"keys": [1]})
+        again.load_state_dict({"keys": [1], "mix": again.mix.state_dict()})
     with pytest.raises(FileNotFoundError, match="nothing"):
         QuotaReplay.load(tmp_path / "nothing")
+    # What the folder has already is not written again, and the loaded one goes on there, too.
+    assert replay.save(tmp_path / "all").rows_written <= 4
+    again = QuotaReplay.load(tmp_path / "all")
+    again.add(**rows([4], 11))
+    assert again.save(tmp_path / "all").rows_written <= 4
+    assert QuotaReplay.load(tmp_path / "all").sizes == again.sizes
+    with pytest.raises(ValueError, match="load: `path` must hold a saved MixReplay, got a saved Q"):
+        MixReplay.load(tmp_path / "all")
+
+
+def test_a_save_that_fails_between_two_keys_leaves_all_as_they_were(tmp_path):
+    replay = QuotaReplay({0: 4, 1: 2000}, FIELDS)
+    replay.add(**rows([0], 0, ends=True))
+    replay.save(tmp_path)
+    replay.add(**rows([0], 1, ends=True))
+    for number in range(2000):
+        replay.add(**rows([1], number, ends=True))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Room for the first key's few rows, and not for the second one's.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            replay.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert held(QuotaReplay.load(tmp_path)) == {0: [0]}
+    replay.save(tmp_path)
+    assert held(QuotaReplay.load(tmp_path)) == held(replay)
+
+
+WRITER = """
+import itertools, sys
+import numpy as np
+from fastrl.replay import QuotaReplay
+replay = QuotaReplay({0: 50, 1: 500}, {"rewards": ((), "float32")}, num_lanes=2)
+no = np.zeros(2, bool)
+for number in itertools.count():
+    values = np.full(2, number, np.float32)
+    replay.add(keys=np.array([0, 1]), rewards=values, terminated=no, truncated=no)
+    replay.save(sys.argv[1])
+    print(flush=True)
+"""
+
+
+def test_a_kill_leaves_all_keys_of_the_same_moment(tmp_path):
+    random = np.random.default_rng(0)
+    for turn in range(4):
+        path = tmp_path / str(turn)
+        process = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE)
+        for _ in range(random.integers(1, 20)):
+            process.stdout.readline()
+        time.sleep(random.random() * 0.003)
+        process.kill()
+        process.communicate()
+        replay = QuotaReplay.load(path)
+        newest = [one.gather(one.handles()).rewards.max() for one in replay.buffers.values()]
+        assert newest[0] == newest[1]
 
 
 @pytest.mark.parametrize("evicted", [False, True])

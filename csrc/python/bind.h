@@ -25,6 +25,7 @@ void bind_policy_losses(nb::module_& m);
 void bind_envs(nb::module_& m);
 void bind_replay_index(nb::module_& m);
 void bind_replay_buffer(nb::module_& m);
+void bind_replay_joint_saver(nb::module_& m);
 void bind_saving(nb::module_& m);
 void bind_reward_machines(nb::module_& m);
 void bind_snapshots(nb::module_& m);

@@ -11,6 +11,7 @@ NB_MODULE(_core, m) {
   fastrl::python::bind_saving(m);
   fastrl::python::bind_replay_index(m);
   fastrl::python::bind_replay_buffer(m);
+  fastrl::python::bind_replay_joint_saver(m);
   fastrl::python::bind_reward_machines(m);
   fastrl::python::bind_envs(m);
   fastrl::python::bind_snapshots(m);

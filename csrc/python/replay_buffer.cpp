@@ -200,12 +200,11 @@ void bind_replay_buffer(nb::module_& m) {
       "load",
       [](const BoundFolder& saved, int kind, const std::string& name, const nb::dict& options) {
         LoadedBlobs others;
-        const BufferOptions of = options_of(options);
+        const ReplayBuffer::Destination to{place_of(kind, name), options_of(options)};
         std::unique_ptr<ReplayBuffer> loaded;
         {
           const nb::gil_scoped_release released;
-          loaded = std::make_unique<ReplayBuffer>(place_of(kind, name), of, saved.folder(),
-                                                  others.memory());
+          loaded = ReplayBuffer::load(to, saved.folder(), others.memory());
         }
         auto buffer = std::make_unique<BoundReplayBuffer>(std::move(loaded), leaves_of(options));
         buffer->adopt(saved.folder());

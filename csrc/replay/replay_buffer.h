@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -44,9 +45,6 @@ class ReplayBuffer {
   ReplayBuffer(const MemoryPlace& place, const BufferOptions& options);
   // What is in memory that another process, or an earlier one, made.
   explicit ReplayBuffer(Memory memory);
-  // What was saved, in new memory. `others` says where the blobs go that were added to the save.
-  ReplayBuffer(const MemoryPlace& place, const BufferOptions& options, const SavedFolder& saved,
-               const BlobMemory& others);
   ~ReplayBuffer();
   ReplayBuffer(const ReplayBuffer&) = delete;
   ReplayBuffer& operator=(const ReplayBuffer&) = delete;
@@ -56,6 +54,21 @@ class ReplayBuffer {
   // then while a MiB of older rows is.
   SaveReport save(Saver& saver, const std::string& path, const std::string& layout,
                   std::span<const Blob> others);
+  // The same for a save of several objects; `others` are kept by the caller.
+  std::unique_ptr<LiveState> live(const std::string& layout, std::span<const Blob> others);
+
+  // New memory for a buffer that was saved.
+  struct Destination {
+    MemoryPlace place;
+    BufferOptions options;
+  };
+  // What was saved. `others` says where the blobs go that were added to the save.
+  static std::unique_ptr<ReplayBuffer> load(const Destination& to, const SavedFolder& saved,
+                                            const BlobMemory& others);
+  // The parts of a save of several.
+  static std::vector<std::unique_ptr<ReplayBuffer>> load_parts(std::span<const Destination> to,
+                                                               const SavedFolder& saved,
+                                                               const BlobMemory& others);
 
   const BufferOptions& options() const { return options_; }
   Memory& memory() { return memory_; }
@@ -137,6 +150,7 @@ class ReplayBuffer {
  private:
   class Guard;
   class Live;
+  class Loading;
 
   // Slots whose rows may be drawn from now on, or may not.
   struct Change {
@@ -159,8 +173,8 @@ class ReplayBuffer {
   std::vector<RowStream> streams();
   // Where a stream's rows lie, up to the end of the ring at most.
   std::span<std::byte> rows_of(std::uint64_t stream, std::int64_t first, std::int64_t last);
-  void check_streams(const SavedFolder& saved);
-  void check_lanes(const SavedFolder& saved);
+  void check_streams(std::span<const RowStream> saved);
+  void check_lanes(std::span<const RowStream> saved);
 
   void check_rows(const NewRows& rows);
   void check_lanes(const char* function, const std::int64_t* lanes, std::int64_t count);

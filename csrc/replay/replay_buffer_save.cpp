@@ -1,12 +1,11 @@
-// ReplayBuffer: saved while others use it, and loaded.
+// ReplayBuffer: saved while others use it.
 //
 // Each lane's rows are a stream, and so is its part of every array apart. A row never changes once
 // a newer one is in its lane, so it is written once to a folder. Everything else is written whole.
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <optional>
-#include <stdexcept>
+#include <utility>
 
 #include "core/check.h"
 #include "replay/replay_buffer.h"
@@ -16,10 +15,6 @@ namespace fastrl {
 namespace {
 
 constexpr std::size_t kCopied = 1 << 20;  // under the mutex at once
-
-[[noreturn]] void fail_contents(const std::string& what) {
-  fail_value("load", "path", "hold a buffer of the layout that it names", what);
-}
 
 }  // namespace
 
@@ -73,8 +68,8 @@ std::span<std::byte> ReplayBuffer::rows_of(std::uint64_t stream, std::int64_t fi
 
 class ReplayBuffer::Live final : public LiveState {
  public:
-  Live(ReplayBuffer& buffer, const std::string& layout, std::span<const Blob> others)
-      : buffer_(buffer), layout_(layout), others_(others) {}
+  Live(ReplayBuffer& buffer, std::string layout, std::span<const Blob> others)
+      : buffer_(buffer), layout_(std::move(layout)), others_(others) {}
 
   std::string kind() const override { return "ReplayBuffer"; }
 
@@ -154,7 +149,7 @@ class ReplayBuffer::Live final : public LiveState {
   }
 
   ReplayBuffer& buffer_;
-  const std::string& layout_;
+  std::string layout_;
   std::span<const Blob> others_;
   std::vector<std::byte> copied_;
   std::vector<std::byte> blobs_;
@@ -168,56 +163,9 @@ SaveReport ReplayBuffer::save(Saver& saver, const std::string& path, const std::
   return saver.save(path, live);
 }
 
-ReplayBuffer::ReplayBuffer(const MemoryPlace& place, const BufferOptions& options,
-                           const SavedFolder& saved, const BlobMemory& others)
-    : ReplayBuffer(Memory::create(place, BufferLayout(options).total), options) {
-  try {
-    initialize();
-    check_streams(saved);
-    std::vector<MemoryPart> missing = parts();
-    saved.read([this](std::uint64_t stream, std::int64_t first,
-                      std::int64_t last) { return rows_of(stream, first, last); },
-               [&](const std::string& name, std::uint64_t size) -> std::span<std::byte> {
-                 const auto part = std::ranges::find(missing, name, &MemoryPart::name);
-                 if (part == missing.end()) return others(name, size);
-                 if (part->size != size) fail_contents(concat(size, " bytes of '", name, "'"));
-                 const std::span<std::byte> memory(part->data, part->size);
-                 missing.erase(part);
-                 return memory;
-               });
-    if (!missing.empty()) fail_contents(concat("no '", missing.front().name, "'"));
-    check_lanes(saved);
-    mark_complete(memory_.data());
-    memory_.admit_others();
-  } catch (...) {
-    if (place.kind == MemoryKind::kFile) Memory::remove(place);
-    throw;
-  }
-}
-
-void ReplayBuffer::check_streams(const SavedFolder& saved) {
-  const std::vector<RowStream> own = streams();
-  const std::vector<RowStream>& theirs = saved.streams();
-  const bool fits = std::ranges::equal(own, theirs, [&](const RowStream& a, const RowStream& b) {
-    return a.id == b.id && a.row_size == b.row_size && b.last - b.first <= options_.rows_per_lane;
-  });
-  if (!fits) fail_contents("rows of another one");
-}
-
-void ReplayBuffer::check_lanes(const SavedFolder& saved) {
-  for (std::int64_t lane = 0; lane < options_.num_lanes; ++lane) {
-    const Lane& at = lanes_.lane(lane);
-    const bool is_one = at.generation >= 0 && at.generation >> 32 == 0 &&
-                        at.position < options_.rows_per_lane && at.episode >= 0 &&
-                        at.state <= LaneState::kEnded && at.first_kept >= 0 &&
-                        at.first_kept <= lanes_.num_rows(lane);
-    if (!is_one) fail_contents(concat("a lane ", lane, " that contradicts itself"));
-  }
-  const bool fits =
-      std::ranges::equal(streams(), saved.streams(), [](const RowStream& a, const RowStream& b) {
-        return a.first == b.first && a.last == b.last && a.sealed == b.sealed;
-      });
-  if (!fits) fail_contents("other rows than its lanes say");
+std::unique_ptr<LiveState> ReplayBuffer::live(const std::string& layout,
+                                              std::span<const Blob> others) {
+  return std::make_unique<Live>(*this, layout, others);
 }
 
 }  // namespace fastrl

@@ -91,14 +91,16 @@ TEST(a_buffer_is_saved_while_threads_use_it) {
   for (int turn = 0; turn < 25; ++turn) {
     buffer.save(saver, path, "{}", {});
     const SavedFolder folder("load", path, "ReplayBuffer");
-    ReplayBuffer loaded({}, options(), folder, nothing_else);
-    CHECK(loaded.counters().num_added >= loaded.size());
+    ReplayBuffer::Destination to;
+    to.options = options();
+    const auto loaded = ReplayBuffer::load(to, folder, nothing_else);
+    CHECK(loaded->counters().num_added >= loaded->size());
     for (std::int64_t lane = 0; lane < kLanes; ++lane) {
       const RowStream& stream = folder.streams()[static_cast<std::size_t>(2 * lane)];
       CHECK(stream.last % 7 == 0);
       for (std::int64_t row = stream.first; row < stream.last; ++row) {
         std::vector<std::int64_t> values(kNumbers);
-        loaded.gather_rows({&lane, 1}, {&row, 1}, 0, reinterpret_cast<std::byte*>(values.data()));
+        loaded->gather_rows({&lane, 1}, {&row, 1}, 0, reinterpret_cast<std::byte*>(values.data()));
         CHECK(std::ranges::count(values, row) == kNumbers);
       }
     }
@@ -118,7 +120,10 @@ TEST(a_save_of_another_layout_is_refused_whole) {
   const auto refused = [&](const BufferOptions& other) {
     try {
       const SavedFolder folder("load", path, "ReplayBuffer");
-      const ReplayBuffer loaded({MemoryKind::kFile, file}, other, folder, nothing_else);
+      ReplayBuffer::Destination to;
+      to.place = {MemoryKind::kFile, file};
+      to.options = other;
+      ReplayBuffer::load(to, folder, nothing_else);
       return false;
     } catch (const std::invalid_argument& error) {
       return std::string(error.what()).starts_with("load: `path` must hold a buffer of the layout");

@@ -599,6 +599,7 @@ class ReplayBuffer:
                 before the buffer is copied; let no other thread use them meanwhile.
 
         Raises:
+            ValueError: The folder holds something else, such as a `TrajectoryStore`.
             OSError: The system refused: no space (ENOSPC), no permission, another process at work
                 in the folder for more than a minute (BlockingIOError). The buffer and what was
                 saved before are untouched, and the call can be repeated.

@@ -1,6 +1,6 @@
 """Batches of several buffers, each with its exact share."""
 
-import math
+import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -11,40 +11,13 @@ from fastrl._dispatch import Arguments, Array, address, is_torch
 from fastrl.replay.arguments import as_numpy, check_handles, converted
 from fastrl.replay.batch import OUTPUTS, Batch
 from fastrl.replay.buffer import Relabel, ReplayBuffer
+from fastrl.replay.joint_saving import JointSaver
 from fastrl.replay.samplers import Marked, Uniform
+from fastrl.replay.saving import SaveReport, Stateful
+from fastrl.replay.shares import Shares
 from fastrl.replay.single_steps import like
 
-
-class Shares:
-    """Whole numbers in exact proportions: what one batch cannot have, later ones get.
-
-    Integers over one denominator, so nothing is ever rounded: of N items in all, each has its
-    share · N but for a carried remainder, which stays below the number of shares.
-
-    Args:
-        weights: What they are in proportion to, at least 0, not all 0.
-    """
-
-    def __init__(self, weights: Sequence[float]) -> None:
-        # As they are written: 0.1 is a tenth, not the nearest binary number.
-        exact = [Fraction(repr(float(weight))) for weight in weights]
-        parts = [fraction / sum(exact) for fraction in exact]
-        self.whole = math.lcm(*(part.denominator for part in parts))
-        self._parts = [int(part * self.whole) for part in parts]
-        self.carried = [0] * len(parts)
-
-    def next(self, n: int) -> tuple[list[int], list[int]]:
-        """How many of each, n together, and what is to be carried then; changes nothing."""
-        due = [carried + part * n for carried, part in zip(self.carried, self._parts, strict=True)]
-        counts = [max(one // self.whole, 0) for one in due]
-        while (lacking := n - sum(counts)) != 0:
-            rest = [one - count * self.whole for one, count in zip(due, counts, strict=True)]
-            if lacking > 0:  # to the largest remainder, the first of equal ones
-                counts[rest.index(max(rest))] += 1
-            else:
-                able = [i for i, count in enumerate(counts) if count > 0]
-                counts[min(able, key=rest.__getitem__)] -= 1
-        return counts, [one - count * self.whole for one, count in zip(due, counts, strict=True)]
+_KIND = "MixReplay"
 
 
 class MixReplay:
@@ -132,11 +105,17 @@ class MixReplay:
             if joint_exponent is None
             else arguments.number("joint_exponent", joint_exponent, low=0)
         )
+        self._saver = JointSaver()
 
     @property
     def names(self) -> list[str]:
         """Of the sources, as the numbers of "sources" mean them."""
         return list(self._sources)
+
+    @property
+    def sources(self) -> dict[str, ReplayBuffer]:
+        """By name."""
+        return dict(self._sources)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -172,15 +151,103 @@ class MixReplay:
         self._shares.carried = whole
 
     def state_dict(self) -> dict[str, Any]:
-        """What is carried; buffers are saved by themselves."""
-        return {"carried": self.carried}
+        """What is carried, and among which sources; `save` keeps the buffers, too."""
+        return {"carried": list(self._shares.carried), "present": list(self._present)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken."""
-        if not isinstance(state, Mapping) or set(state) != {"carried"}:
+        """Go on from where `state_dict` was taken, of a mix with the same shares."""
+        arguments = Arguments("load_state_dict")
+        if not isinstance(state, Mapping) or set(state) != {"carried", "present"}:
             shown = sorted(state) if isinstance(state, Mapping) else type(state).__name__
-            raise Arguments("load_state_dict").error("state", "have 'carried'", shown)
-        self.carried = state["carried"]
+            raise arguments.error("state", "have 'carried' and 'present'", shown)
+        last = len(self._sources) - 1
+        present = [
+            arguments.integer("state['present']", i, low=0, high=last) for i in state["present"]
+        ]
+        if sorted(set(present)) != present or not any(self._numbers[i] for i in present):
+            rule = "be different sources in order, and have a share"
+            raise arguments.error("state['present']", rule, present)
+        shares = Shares([self._numbers[i] for i in present])
+        most = len(present) * shares.whole
+        owed = [
+            arguments.integer("state['carried']", number, low=-most, high=most)
+            for number in state["carried"]
+        ]
+        if len(owed) != len(present) or sum(owed):
+            rule = f"be {len(present)} numbers whose sum is 0"
+            raise arguments.error("state['carried']", rule, owed)
+        shares.carried = owed
+        self._shares, self._present = shares, present
+
+    def save(
+        self, path: str | os.PathLike[str], *, extras: Mapping[str, Stateful] | None = None
+    ) -> SaveReport:
+        """Save all sources, and what is carried, whole or not at all.
+
+        As `ReplayBuffer.save`: a process that is killed leaves the folder's last save of all
+        sources, never some as they are now and others as they were. Each is saved as it is at a
+        moment of its own: writers that go on meanwhile may be further in one than in another.
+
+        Args:
+            path: A folder, which is made.
+            extras: As of `ReplayBuffer.save`.
+
+        Raises:
+            ValueError: The folder holds something else.
+            OSError: The system refused; what was saved before is untouched.
+        """
+        return self._save(path, _KIND, extras)
+
+    def _save(
+        self, path: str | os.PathLike[str], kind: str, extras: Mapping[str, Stateful] | None
+    ) -> SaveReport:
+        about = {
+            "shares": self._numbers,
+            "joint_exponent": self._joint_exponent,
+            "skip_empty": self._skip_empty,
+            "samplers": self._samplers,
+            "state": self.state_dict(),
+        }
+        return self._saver.save(path, kind, self._sources, about, extras)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        storage: str | os.PathLike[str] = "memory",
+        extras: Mapping[str, Stateful] | None = None,
+    ) -> "MixReplay":
+        """The mix that was saved, its sources included, exactly; see `ReplayBuffer.load`.
+
+        Args:
+            path: The folder.
+            storage: As of `ReplayBuffer`; names of files and shared memory get ".NAME" behind them.
+            extras: As of `ReplayBuffer.load`.
+        """
+        return cls._load(path, _KIND, storage, extras)
+
+    @classmethod
+    def _load(
+        cls,
+        path: str | os.PathLike[str],
+        kind: str,
+        storage: str | os.PathLike[str],
+        extras: Mapping[str, Stateful] | None,
+    ) -> "MixReplay":
+        loaded = JointSaver.load(path, kind, storage, extras)
+        about, names = loaded.about, list(loaded.buffers)
+        samplers = zip(names, about["samplers"], strict=True)
+        made = cls(
+            loaded.buffers,
+            dict(zip(names, about["shares"], strict=True)),
+            joint_exponent=about["joint_exponent"],
+            skip_empty=about["skip_empty"],
+            samplers={name: one for name, one in samplers if one is not None},
+        )
+        made.load_state_dict(about["state"])
+        made._saver = loaded.saver
+        return made
 
     def __len__(self) -> int:
         """Rows that all sources hold."""

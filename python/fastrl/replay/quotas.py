@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments, Array
-from fastrl.replay.arguments import as_numpy, check_finals, check_integers, check_rows
+from fastrl.replay.arguments import as_numpy, check_finals, check_integers, check_rows, place
 from fastrl.replay.batch import Batch
 from fastrl.replay.buffer import Relabel, ReplayBuffer
 from fastrl.replay.mixing import MixReplay
@@ -23,9 +22,9 @@ from fastrl.replay.quota_rows import (
     runs,
     taken,
 )
-from fastrl.replay.saving import SavedState, load_states, save_states
+from fastrl.replay.saving import SaveReport, Stateful
 
-_STATE = "quotas"
+_KIND = "QuotaReplay"
 
 
 class QuotaReplay:
@@ -83,21 +82,19 @@ class QuotaReplay:
             _check_key(arguments, key)
             arguments.integer(f"quotas[{key}]", quota, low=1)
         seed = arguments.integer("seed", seed, low=0, high=2**64 - 1)
+        place(arguments, storage)
         where = os.fspath(storage)
-        self._take(
-            {
-                int(key): ReplayBuffer(
-                    quota,
-                    fields,
-                    storage=where if where == "memory" else f"{where}.{key}",
-                    seed=(seed + i) % 2**64,
-                    **options,
-                )
-                for i, (key, quota) in enumerate(quotas.items())
-            },
-            shares,
-            joint_exponent,
-        )
+        buffers = {
+            key: ReplayBuffer(
+                quota,
+                fields,
+                storage=where if where == "memory" else f"{where}.{key}",
+                seed=(seed + i) % 2**64,
+                **options,
+            )
+            for i, (key, quota) in enumerate(quotas.items())
+        }
+        self._take(_mixed(arguments, buffers, shares, joint_exponent))
 
     @classmethod
     def of(
@@ -118,23 +115,12 @@ class QuotaReplay:
         if len(lanes) > 1:
             raise arguments.error("buffers", "have the same num_lanes", sorted(lanes))
         made = cls.__new__(cls)
-        made._take({int(key): one for key, one in buffers.items()}, shares, joint_exponent)
+        made._take(_mixed(arguments, buffers, shares, joint_exponent))
         return made
 
-    def _take(
-        self,
-        buffers: dict[int, ReplayBuffer],
-        shares: Mapping[int, float] | None,
-        joint_exponent: float | None,
-    ) -> None:
-        self._buffers = buffers
-        given = None if shares is None else {str(key): share for key, share in shares.items()}
-        self._mix = MixReplay(
-            {str(key): buffer for key, buffer in buffers.items()},
-            given,
-            joint_exponent=joint_exponent,
-            skip_empty=True,
-        )
+    def _take(self, mix: MixReplay) -> None:
+        buffers = {int(name): buffer for name, buffer in mix.sources.items()}
+        self._mix, self._buffers = mix, buffers
         self._first = next(iter(buffers.values()))
         self._order = np.argsort(list(buffers), kind="stable")
         self._sorted_keys = np.array(list(buffers), np.int64)[self._order]
@@ -290,42 +276,23 @@ class QuotaReplay:
             raise Arguments("evict").error("which", rule, actual, kind=TypeError)
         return {key: buffer.evict(which, names=names) for key, buffer in self._buffers.items()}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save each key's buffer into a folder of that name, as `ReplayBuffer.save` does.
-
-        Each is saved whole or not at all, one after the other: a process that is killed between
-        leaves some keys as they are now and others as they were before.
-
-        Args:
-            path: A folder, which is made.
-        """
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_states(folder / _STATE, {"quotas": self})
-        for key, buffer in self._buffers.items():
-            buffer.save(folder / str(key))
+    def save(
+        self, path: str | os.PathLike[str], *, extras: Mapping[str, Stateful] | None = None
+    ) -> SaveReport:
+        """Save all keys' buffers into one folder, whole or not at all; as of `MixReplay.save`."""
+        return self._mix._save(path, _KIND, extras)
 
     @classmethod
     def load(
         cls,
         path: str | os.PathLike[str],
         *,
-        shares: Mapping[int, float] | None = None,
-        joint_exponent: float | None = None,
         storage: str | os.PathLike[str] = "memory",
+        extras: Mapping[str, Stateful] | None = None,
     ) -> "QuotaReplay":
-        """What was saved; the arguments are those of the constructor."""
-        folder, saved = Path(path), SavedState()
-        load_states(folder / _STATE, {"quotas": saved})
-        where = os.fspath(storage)
-        buffers = {
-            key: ReplayBuffer.load(
-                folder / str(key), storage=where if where == "memory" else f"{where}.{key}"
-            )
-            for key in saved.state["keys"]
-        }
-        made = cls.of(buffers, shares=shares, joint_exponent=joint_exponent)
-        made._mix.load_state_dict(saved.state["mix"])
+        """What was saved, exactly, shares included; as of `MixReplay.load`."""
+        made = cls.__new__(cls)
+        made._take(MixReplay._load(path, _KIND, storage, extras))
         return made
 
     def state_dict(self) -> dict[str, Any]:
@@ -354,6 +321,24 @@ class QuotaReplay:
         if unknown.any():
             raise arguments.error("keys", f"be among {self.keys}", given[unknown][0])
         return np.broadcast_to(self._order[places], shape).copy()
+
+
+def _mixed(
+    arguments: Arguments,
+    buffers: Mapping[int, ReplayBuffer],
+    shares: Any,
+    joint_exponent: float | None,
+) -> MixReplay:
+    """What draws from them; keys that have nothing yet are left out."""
+    if shares is not None and not (isinstance(shares, Mapping) and set(shares) == set(buffers)):
+        shown = list(shares) if isinstance(shares, Mapping) else type(shares).__name__
+        raise arguments.error("shares", f"be a dict of {list(buffers)}", shown)
+    return MixReplay(
+        {str(int(key)): buffer for key, buffer in buffers.items()},
+        None if shares is None else {str(key): share for key, share in shares.items()},
+        joint_exponent=joint_exponent,
+        skip_empty=True,
+    )
 
 
 def _check_key(arguments: Arguments, key: object) -> None:

@@ -75,6 +75,7 @@ def save_states(path: str | os.PathLike[str], objects: Mapping[str, Stateful]) -
         objects: By name, with `state_dict` and `load_state_dict`.
 
     Raises:
+        ValueError: The folder holds something else, such as a `ReplayBuffer`.
         OSError: The system refused, for example because the disk is full. What was saved before is
             still there.
     """

@@ -475,6 +475,7 @@ class TrajectoryStore(TrajectoryDraws):
             extras: Other objects whose states belong to this one, as of `ReplayBuffer.save`.
 
         Raises:
+            ValueError: The folder holds something else, such as a `ReplayBuffer`.
             OSError: The system refused. The store and what was saved before are untouched, and the
                 call can be repeated.
         """
