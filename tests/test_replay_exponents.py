@@ -105,7 +105,7 @@ def test_a_file_remembers_how_far_it_went(tmp_path, priorities):
     [
         (Linear(-0.1, 1, 5), "ReplayBuffer: `priority_exponent` must be finite and at least 0"),
         (Linear(0.1, float("nan"), 5), "`priority_exponent` must be finite and at least 0"),
-        (Linear(0.1, 1, -5), "`priority_exponent.steps` must be at least 0, got -5"),
+        (Linear(0.1, 1, -5), "`priority_exponent.steps` must be from 0 to 46"),
     ],
 )
 def test_wrong_exponents(kind, exponent, message):

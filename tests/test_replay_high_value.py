@@ -282,7 +282,7 @@ def test_wrong_arguments():
             ValueError,
             r"`score` must be a field of shape \(\), got \[1\]",
         ),
-        ((buffer, "best"), {"top": 1, "score": len}, ValueError, "`names` must be a list of what"),
+        ((buffer, "best"), {"top": 1, "score": len}, ValueError, "`names` must be a list of names"),
         (
             (buffer, "best"),
             {"top": 1, "names": ["rewards"]},

@@ -131,10 +131,10 @@ def test_nothing_stepped_is_nothing_played():
             lambda: scores_of.paired_regret(np.ones((2, 3)), np.ones((3, 3))),
             r"`protagonist_returns` must have shape \[N, J\] = \[2, J\], got \[3, 3\]",
         ),
-        (lambda: EpisodeScores(0), "EpisodeScores: `num_envs` must be at least 1, got 0"),
+        (lambda: EpisodeScores(0), "EpisodeScores: `num_envs` must be from 1 to 21"),
         (
             lambda: EpisodeScores(2).load_state_dict({}),
-            r"load_state_dict: `state` must hold 'ids', got \[\]",
+            r"load_state_dict: `state` must have 'ids', got \[\]",
         ),
         (
             lambda: EpisodeScores(1).add(

@@ -274,7 +274,7 @@ def test_task_samplers_reload_bit_for_bit():
             lambda: sampler_of([0.5]).update([[0]], [1]),
             r"`ids` must have shape \[N\], got \[1, 1\]",
         ),
-        (lambda: sampler_of([0.5]).sample(0), "sample: `n` must be at least 1, got 0"),
+        (lambda: sampler_of([0.5]).sample(0), "sample: `n` must be from 1 to 2147483647, got 0"),
         (lambda: sampler_of([0.5]).sample(1, scheme="all"), "sample: `scheme` must be one of"),
         (
             lambda: sampler_of([0.5, 0.1]).sample(3, scheme="top"),

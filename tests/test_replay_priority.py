@@ -274,7 +274,7 @@ def test_errors_name_the_function_and_change_nothing():
         index.set_new(two, "largest")
     with pytest.raises(ValueError, match="draw: `n` must be at most the number of drawable items"):
         index.draw(2, scheme="without_replacement")
-    with pytest.raises(ValueError, match="draw: `n` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="draw: `n` must be from 1 to 2147483647, got 0"):
         index.draw(0)
     with pytest.raises(ValueError, match="draw: `scheme` must be one of 'independent'"):
         index.draw(1, scheme="iid")

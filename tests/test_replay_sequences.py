@@ -469,7 +469,7 @@ def test_rows_that_go_too_fast_are_an_error(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        ({"n": 0}, ValueError, "`n` must be at least 1, got 0"),
+        ({"n": 0}, ValueError, "`n` must be from 1 to 2147483647, got 0"),
         ({"n": 2.0}, TypeError, "`n` must be an integer, got float"),
         ({"length": 0}, ValueError, "`length` must be at least 1, got 0"),
         ({"burn_in": -1}, ValueError, "`burn_in` must be at least 0, got -1"),

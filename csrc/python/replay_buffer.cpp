@@ -35,8 +35,8 @@ void raise_os_error(const std::system_error& error) {
 }
 
 void bind_calls(nb::class_<BoundReplayBuffer>& bound) {
-  bound.def("add", &BoundReplayBuffer::add, nb::arg("fields"), nb::arg("terminated"),
-            nb::arg("truncated"), nb::arg("final_observations").none(),
+  bound.def("add", &BoundReplayBuffer::add, nb::arg("fields"), nb::arg("terminated").none(),
+            nb::arg("truncated").none(), nb::arg("final_observations").none(),
             nb::arg("priorities").none(), nb::arg("lanes").none(), nb::arg("timeout"));
   bound.def("end_episodes", &BoundReplayBuffer::end_episodes, nb::arg("lanes"),
             nb::arg("final_observations").none());
@@ -54,8 +54,8 @@ void bind_calls(nb::class_<BoundReplayBuffer>& bound) {
         });
       },
       nb::arg("lanes"), nb::arg("rows"), nb::arg("n"), nb::arg("field"), nb::arg("to"));
-  bound.def("update_priorities", &BoundReplayBuffer::update_priorities, nb::arg("handles"),
-            nb::arg("priorities"), nb::arg("sampler"));
+  bound.def("update_priorities", &BoundReplayBuffer::update_priorities, nb::arg("handles").none(),
+            nb::arg("priorities").none(), nb::arg("sampler"));
   bound.def(
       "priorities",
       [](BoundReplayBuffer& self, std::uintptr_t handles, std::int64_t n, std::size_t sampler,

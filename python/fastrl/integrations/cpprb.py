@@ -16,7 +16,7 @@ different:
   `fastrl.ReplayBuffer` stores frames and observations once and counts n steps when it draws.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ import numpy.typing as npt
 from fastrl._dispatch import Arguments
 from fastrl.replay import Prioritized, Uniform
 from fastrl.replay import ReplayBuffer as Rows
+from fastrl.replay.arguments import MAX_DRAWS, check_names, checked_array
 from fastrl.replay.samplers import Sampler
 
 _SLOT = np.uint64(0xFFFFFFFF)
@@ -65,7 +66,9 @@ class ReplayBuffer:
             if value is not None:
                 hint = "fastrl.ReplayBuffer has it"
                 raise arguments.error(name, "be None", repr(value), hint=hint)
-        self._values = _values(arguments, env_dict, next_of, default_dtype or np.float32)
+        self._values = _values(
+            arguments, env_dict, next_of, np.float32 if default_dtype is None else default_dtype
+        )
         # Under numbers: cpprb's names are free, some of the buffer's own have a meaning.
         self._buffer = Rows(
             int(number),
@@ -104,7 +107,7 @@ class ReplayBuffer:
                 raise KeyError(name)
         rows = {}
         for i, (name, (shape, dtype)) in enumerate(self._values.items()):
-            array = np.asarray(given[name])
+            array = checked_array(Arguments("add"), name, given[name])
             if not _fits(array, dtype):
                 wrong = f"{array.dtype} {array}"
                 raise Arguments("add").error(name, f"hold what {dtype} can hold", wrong)
@@ -131,7 +134,7 @@ class ReplayBuffer:
 
     def sample(self, batch_size: int) -> dict[str, npt.NDArray[Any]]:
         """Values of drawn transitions, [batch_size, …] each."""
-        return self._named(self._buffer.sample(batch_size))
+        return self._named(self._buffer.sample(_batch_size(batch_size)))
 
     def _named(self, batch: Any) -> dict[str, npt.NDArray[Any]]:
         return {name: batch[str(i)] for i, name in enumerate(self._values)}
@@ -232,7 +235,7 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         if priorities is None:
             values = np.full(steps, self._max_priority)
         else:
-            values = np.ravel(np.asarray(priorities, np.float64))
+            values = _numbers(Arguments("add"), "priorities", priorities)
             if len(values) != steps:
                 rule = f"have shape [T] = [{steps}]"
                 raise Arguments("add").error("priorities", rule, [len(values)])
@@ -247,7 +250,9 @@ class PrioritizedReplayBuffer(ReplayBuffer):
             batch_size: How many.
             beta: Weights are (N · P)^−beta, divided by the largest that any transition would have.
         """
-        batch = self._buffer.sample(batch_size, importance_exponent=beta)
+        number = _batch_size(batch_size)
+        exponent = Arguments("sample").number("beta", beta, low=0)
+        batch = self._buffer.sample(number, importance_exponent=exponent)
         return self._named(batch) | {"weights": batch.importance_weights, "indexes": batch.handles}
 
     def update_priorities(self, indexes: Any, priorities: Any) -> None:
@@ -257,11 +262,12 @@ class PrioritizedReplayBuffer(ReplayBuffer):
             indexes: [n], as `sample` or `add` gave them.
             priorities: [n], finite and at least 0.
         """
-        chosen = np.ravel(np.asarray(indexes))
-        if chosen.dtype.kind not in "iu" or (chosen.dtype.kind == "i" and (chosen < 0).any()):
+        arguments = Arguments("update_priorities")
+        chosen = np.ravel(checked_array(arguments, "indexes", indexes))
+        if chosen.size and (chosen.dtype.kind not in "iu" or chosen.min() < 0):
             rule = "hold indexes, which are not negative"
-            raise Arguments("update_priorities").error("indexes", rule, chosen.dtype)
-        values = np.ravel(np.asarray(priorities, np.float64))
+            raise arguments.error("indexes", rule, chosen.dtype)
+        values = _numbers(arguments, "priorities", priorities)
         self._buffer.update_priorities(chosen.astype(np.uint64), values)
         self._max_priority = max(self._max_priority, float(values.max(initial=0.0)))
 
@@ -285,6 +291,18 @@ def _fits(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> bool:
         return bool(np.all(array.astype(dtype) == array))
 
 
+def _batch_size(given: Any) -> int:
+    return Arguments("sample").integer("batch_size", given, low=1, high=MAX_DRAWS)
+
+
+def _numbers(arguments: Arguments, name: str, given: Any) -> npt.NDArray[np.float64]:
+    """One dimension of float64."""
+    array = np.ravel(checked_array(arguments, name, given))
+    if array.dtype.kind not in "fiub":
+        raise arguments.error(name, "hold numbers", array.dtype, kind=TypeError)
+    return array.astype(np.float64)
+
+
 def _values(
     arguments: Arguments, env_dict: Any, next_of: Any, default_dtype: Any
 ) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -297,9 +315,23 @@ def _values(
         if not isinstance(one, Mapping):
             actual = type(one).__name__
             raise arguments.error(f"env_dict[{name!r}]", "be a dict", actual, kind=TypeError)
-        shape = np.atleast_1d(np.asarray(one.get("shape", 1), np.int64)).tolist()
-        values[name] = tuple(shape), np.dtype(one.get("dtype") or default_dtype)
-    named = [] if next_of is None else [next_of] if isinstance(next_of, str) else list(next_of)
+        sizes = one.get("shape", 1)
+        if not isinstance(sizes, Sequence):
+            sizes = sizes.tolist() if isinstance(sizes, np.ndarray) and sizes.ndim else [sizes]
+        label = f"env_dict[{name!r}]['shape']"
+        shape = tuple(arguments.integer(label, size, low=1) for size in sizes)
+        dtype = one.get("dtype")
+        try:
+            values[name] = shape, np.dtype(default_dtype if dtype is None else dtype)
+        except (TypeError, ValueError, SyntaxError):
+            actual = repr(default_dtype if dtype is None else dtype)
+            label = f"env_dict[{name!r}]['dtype']"
+            raise arguments.error(label, "be a dtype of NumPy's", actual) from None
+    named = (
+        [next_of]
+        if isinstance(next_of, str)
+        else check_names(arguments, "next_of", () if next_of is None else next_of)
+    )
     for name in named:
         arguments.choice("next_of", name, list(env_dict))
         values[f"next_{name}"] = values[name]

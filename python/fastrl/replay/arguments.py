@@ -1,7 +1,7 @@
 """The checks of a buffer's arguments, and arrays of what the caller passed."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from fastrl.replay.fields import Leaf
 
 AUTORESET_MODES = ("next_step", "same_step", "disabled")
 OWN, SHARED, FILE = 0, 1, 2
+MAX_DRAWS = 2**31 - 1
 
 
 def check_rows(
@@ -92,6 +93,8 @@ def place(arguments: Arguments, storage: Any) -> tuple[int, str]:
         rule = "be 'memory', 'shared:NAME' or a path"
         raise arguments.error("storage", rule, repr(storage), kind=TypeError)
     where = os.fspath(storage)
+    if not isinstance(where, str) or not where or "\0" in where:
+        raise arguments.error("storage", "be 'memory', 'shared:NAME' or a path", repr(where))
     if where == "memory":
         return OWN, ""
     if where.startswith("shared:"):
@@ -110,7 +113,7 @@ def put(into: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 def _leading(arguments: Arguments, terminated: Any, num_lanes: int) -> tuple[int, ...]:
-    shape = as_numpy(terminated).shape
+    shape = checked_array(arguments, "terminated", terminated).shape
     if len(shape) not in (1, 2) or shape[-1] != num_lanes:
         rule = f"have shape [B] = [{num_lanes}] or [T, B] = [T, {num_lanes}]"
         raise arguments.error("terminated", rule, list(shape))
@@ -120,39 +123,96 @@ def _leading(arguments: Arguments, terminated: Any, num_lanes: int) -> tuple[int
 def _check_flags(
     arguments: Arguments, name: str, value: Any, leading: tuple[int, ...]
 ) -> npt.NDArray[Any]:
-    array = as_numpy(value)
-    if array.dtype not in (np.bool_, np.uint8):
+    array = checked_array(arguments, name, value)
+    if array.size and array.dtype not in (np.bool_, np.uint8):
         raise arguments.error(name, "have dtype bool or uint8", array.dtype, kind=TypeError)
     return converted(arguments, name, array.astype(np.bool_), leading, (), np.bool_)
 
 
 def check_integers(arguments: Arguments, name: str, numbers: Any) -> npt.NDArray[np.int64]:
     """Whole numbers, [n] or one."""
-    chosen = np.atleast_1d(as_numpy(numbers))
-    if chosen.dtype.kind not in "iu":
-        raise arguments.error(name, "hold integers", chosen.dtype, kind=TypeError)
+    chosen = np.atleast_1d(checked_array(arguments, name, numbers))
     if chosen.ndim != 1:
         raise arguments.error(name, "have shape [B]", list(chosen.shape))
-    return np.ascontiguousarray(chosen, np.int64)
+    return as_integers(arguments, name, chosen)
 
 
-def check_handles(arguments: Arguments, handles: Any) -> npt.NDArray[np.uint64]:
-    """Handles, [n] uint64."""
-    chosen = as_numpy(handles)
-    if chosen.dtype != np.uint64:
-        raise arguments.error("handles", "have dtype uint64", chosen.dtype, kind=TypeError)
+def as_integers(
+    arguments: Arguments, name: str, numbers: npt.NDArray[Any]
+) -> npt.NDArray[np.int64]:
+    """Whole numbers of any dtype and shape; of none, as in an empty list, the dtype is free."""
+    if numbers.size and numbers.dtype.kind not in "iu":
+        raise arguments.error(name, "hold integers", numbers.dtype, kind=TypeError)
+    if numbers.size and not _fits(numbers, np.dtype(np.int64)):
+        actual = _example(numbers, np.dtype(np.int64))
+        raise arguments.error(name, "hold what int64 can hold", actual)
+    return np.ascontiguousarray(numbers, np.int64)
+
+
+def check_handles(
+    arguments: Arguments, handles: Any, name: str = "handles"
+) -> npt.NDArray[np.uint64]:
+    """Handles, [n] uint64; of none, as in an empty list, the dtype is free."""
+    chosen = checked_array(arguments, name, handles)
+    if chosen.size and (chosen.dtype.kind != "u" or chosen.dtype.itemsize != 8):
+        raise arguments.error(name, "have dtype uint64", chosen.dtype, kind=TypeError)
     if chosen.ndim != 1:
-        raise arguments.error("handles", "have shape [n]", list(chosen.shape))
-    return np.ascontiguousarray(chosen)
+        raise arguments.error(name, "have shape [n]", list(chosen.shape))
+    return np.ascontiguousarray(chosen, np.uint64)
 
 
 def check_mask(arguments: Arguments, mask: Any, n: int) -> npt.NDArray[np.bool_]:
     """A mask, [n] bool."""
-    chosen: npt.NDArray[np.bool_] = as_numpy(mask)
+    chosen: npt.NDArray[np.bool_] = checked_array(arguments, "which", mask)
     if chosen.dtype != np.bool_ or chosen.shape != (n,):
         actual = f"{chosen.dtype} {list(chosen.shape)}"
         raise arguments.error("which", f"be a mask, bool of shape [n] = [{n}]", actual)
     return chosen
+
+
+def check_function(
+    arguments: Arguments, argument: str, value: object, *, optional: bool = False
+) -> None:
+    """Raises where this is nothing to call."""
+    if not callable(value) and not (optional and value is None):
+        rule = "be a function or None" if optional else "be a function"
+        raise arguments.error(argument, rule, type(value).__name__, kind=TypeError)
+
+
+def check_names(arguments: Arguments, argument: str, names: Any) -> list[str]:
+    """A list of strings."""
+    if not isinstance(names, str | Mapping):
+        try:
+            listed = list(names)
+        except TypeError:  # arrays without dimensions say that they can be iterated
+            listed = [names]
+        if all(isinstance(name, str) for name in listed):
+            return listed
+    raise arguments.error(argument, "be a list of names", repr(names))
+
+
+def check_state(arguments: Arguments, state: Any, names: Iterable[str]) -> None:
+    """That a state is a dict and has all of these."""
+    if not isinstance(state, Mapping):
+        raise arguments.error("state", "be a dict", type(state).__name__, kind=TypeError)
+    for name in names:
+        if name not in state:
+            raise arguments.error("state", f"have {name!r}", sorted(str(key) for key in state))
+
+
+def checked_array(arguments: Arguments, name: str, value: Any) -> npt.NDArray[Any]:
+    """An array of what a caller passed, or the error that says why it is none."""
+    try:
+        array = as_numpy(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        actual = f"a {type(value).__name__} that is none"
+        if is_torch(value):
+            actual = f"a tensor of {dtype_name(value)}, {value.layout} on {value.device}"
+        raise arguments.error(name, "be an array", actual, kind=TypeError) from error
+    if array.dtype.hasobject:
+        actual = type(value).__name__ if array.ndim == 0 else f"dtype {array.dtype}"
+        raise arguments.error(name, "be an array of numbers", actual, kind=TypeError)
+    return array
 
 
 def as_numpy(value: Any) -> npt.NDArray[Any]:
@@ -192,14 +252,14 @@ def converted(
     dtype: npt.DTypeLike,
 ) -> npt.NDArray[Any]:
     """A contiguous array of the field's dtype, or the error that says what is wrong."""
-    array = as_numpy(value)
+    array = checked_array(arguments, label, value)
     wanted = np.dtype(dtype)
     expected = (*leading, *shape)
     if array.shape != expected:
         letters = [*("T", "B")[-len(leading) :], *(str(size) for size in shape)]
         rule = f"have shape [{', '.join(letters)}] = {list(expected)}"
         raise arguments.error(label, rule, list(array.shape))
-    if array.dtype != wanted and not _fits(array, wanted):
+    if array.size and array.dtype != wanted and not _fits(array, wanted):
         rule = f"hold what {wanted} can hold"
         raise arguments.error(label, rule, _example(array, wanted), kind=TypeError)
     made: npt.NDArray[Any] = np.require(array, wanted, ["C", "A"])

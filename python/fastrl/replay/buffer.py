@@ -14,10 +14,13 @@ from fastrl._dispatch import Arguments, Array, address
 from fastrl.replay import samplers as sampling
 from fastrl.replay.arguments import (
     FILE,
+    MAX_DRAWS,
     OWN,
     check_finals,
+    check_function,
     check_handles,
     check_integers,
+    check_names,
     check_rows,
     converted,
     place,
@@ -380,20 +383,36 @@ class ReplayBuffer:
         Raises:
             TimeoutError: Over which nothing was drawn.
         """
-        index = self._sampler_indices.get(sampler, -1)
-        ring = self._rings.get((n, output)) if type(n) is int else None
-        if ring is None or index < 0 or importance_exponent is not None:
+        try:
+            index = self._sampler_indices.get(sampler, -1)
+            ring = self._rings.get((n, output)) if type(n) is int else None
+        except TypeError:  # what has no hash is no name, either
+            index, ring = -1, None
+        if ring is None or index < 0 or importance_exponent is not None or not (
+            relabel is None or callable(relabel)
+        ):
             arguments = Arguments("sample")
-            n = arguments.integer("n", n, low=1)
+            n = arguments.integer("n", n, low=1, high=MAX_DRAWS)
+            check_function(arguments, "relabel", relabel, optional=True)
             ring = self._ring(arguments, n, output)
             index = self._sampler_index(arguments, sampler)
             if importance_exponent is not None:
-                arguments.number("importance_exponent", importance_exponent, low=0)
+                importance_exponent = arguments.number(
+                    "importance_exponent", importance_exponent, low=0
+                )
         exponent = math.nan if importance_exponent is None else importance_exponent
         patience = _FOREVER if timeout is None else check_timeout(Arguments("sample"), timeout)
         values = self._native.sample(n, index, exponent, ring, patience)
         batch = _new_batch(values if output == "numpy" else _tensors(values))
-        return batch if relabel is None else relabel(self, batch)
+        if relabel is None:
+            return batch
+        batch = relabel(self, batch)
+        given: Any = batch
+        if not isinstance(given, Batch):
+            rule = "return a Batch"
+            actual = type(given).__name__
+            raise Arguments("sample").error("relabel", rule, actual, kind=TypeError)
+        return batch
 
     def sample_sequences(
         self,
@@ -489,9 +508,8 @@ class ReplayBuffer:
         numbers = check_integers(arguments, "rows", rows)
         if len(numbers) != len(chosen):
             raise arguments.error("rows", f"have shape [n] = [{len(chosen)}]", [len(numbers)])
-        known = {"/".join(leaf.path[:depth]) for leaf in self._leaves for depth in leaf.depths}
-        for name in known if names is None else names:
-            arguments.choice("names", name, sorted(known))
+        if names is not None:
+            names = self._check_fields(arguments, names)
         made: dict[str, Any] = {}
         for index, leaf in enumerate(self._leaves):
             if names is None or any("/".join(leaf.path[:depth]) in names for depth in leaf.depths):
@@ -516,8 +534,11 @@ class ReplayBuffer:
             How many were applied. The others' rows have been overwritten or evicted;
             `refused_updates` counts them.
         """
-        index = self._sampler_indices.get(sampler, -1)
-        if index >= 0 and index in self._with_priorities:
+        try:
+            index = self._sampler_indices.get(sampler, -1)
+        except TypeError:
+            index = -1
+        if index in self._with_priorities:
             applied = self._native.update_priorities(handles, priorities, index)
             if applied is not None:
                 return applied  # type: ignore[no-any-return]
@@ -650,8 +671,15 @@ class ReplayBuffer:
         arguments.choice("output", output, OUTPUTS)
         return self._rings.at((n, output), lambda: make_ring(self._leaves, n, output, self.n_step))
 
+    def _check_fields(self, arguments: Arguments, names: Any) -> list[str]:
+        known = {"/".join(leaf.path[:depth]) for leaf in self._leaves for depth in leaf.depths}
+        listed = check_names(arguments, "names", names)
+        for name in listed:
+            arguments.choice("names", name, sorted(known))
+        return listed
+
     def _sampler_index(self, arguments: Arguments, name: str | None) -> int:
-        if name not in self._sampler_indices:
+        if name is not None:
             arguments.choice("sampler", name, list(self._samplers))
         return self._sampler_indices[name]
 

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import INTEGERS, MASKS, Arguments, Array
-from fastrl.replay.trajectories import TrajectoryStore
-from fastrl.replay.trajectory_batch import TrajectoryBatch
+from fastrl.replay.arguments import MAX_DRAWS, check_function, checked_array
+from fastrl.replay.trajectories import TrajectoryStore, check_store
+from fastrl.replay.trajectory_batch import TrajectoryBatch, check_batch
 
 _WEIGHTINGS = ("normal", "linear", "sqrt", "linear_clip")
 
@@ -30,7 +31,7 @@ def difficulty_weights(
     check = Arguments("difficulty_weights")
     check.choice("weighting", weighting, _WEIGHTINGS)
     n = check.integer("group_size", group_size, low=2)
-    num_buckets = check.integer("num_buckets", num_buckets, low=n)
+    num_buckets = check.integer("num_buckets", num_buckets, low=n, high=2**20)
     k = np.arange(num_buckets, dtype=np.float64)
     weights = {
         "normal": np.exp(-((k - n / 2) ** 2) / 2) / math.sqrt(2 * math.pi),
@@ -77,6 +78,7 @@ class DifficultyReplay:
         start_rate: float = 0.35,
     ) -> None:
         check = Arguments("DifficultyReplay")
+        check_store(check, store)
         self.store = store
         self.group_size = check.integer("group_size", group_size, low=2)
         if store.num_buckets <= self.group_size:
@@ -105,6 +107,7 @@ class DifficultyReplay:
             policy_versions: [B] int64 or one number.
         """
         check = Arguments("DifficultyReplay.add")
+        check_batch(check, "batch", batch)
         check.array("group_ids", batch.group_ids, ["B"], INTEGERS)
         check.array("successes", batch.successes, ["B"], MASKS)
         successes = np.asarray(batch.successes) != 0
@@ -148,7 +151,9 @@ class DifficultyReplay:
         None as long as replay has not started, or where nothing is stored.
         """
         check = Arguments("DifficultyReplay.sample")
-        batch_size = check.integer("batch_size", batch_size, low=1)
+        batch_size = check.integer("batch_size", batch_size, low=1, high=MAX_DRAWS)
+        check_function(check, "metric", metric)
+        check.choice("output", output, ("numpy", "torch"))
         drawable = int(self.store.bucket_counts()[self.weights > 0].sum())
         count = min(int(batch_size * self.ratio), drawable)
         if not self.active or count == 0:
@@ -156,7 +161,7 @@ class DifficultyReplay:
         candidates = self.store.sample_groups(
             count, bucket_weights=self.weights, count_use=False, output=output
         )
-        scores = np.asarray(metric(candidates), np.float64)
+        scores = checked_array(check, "metric", metric(candidates)).astype(np.float64)
         if scores.shape != candidates.handles.shape or np.isnan(scores).any():
             rule = f"return [B] = [{len(candidates.handles)}] numbers"
             actual = list(scores.shape) if not np.isnan(scores).any() else "NaN"

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import MASKS, Arguments, Array
+from fastrl.replay.arguments import check_state
 from fastrl.replay.level_scores import NUMBERS, as_numpy
 
 _STATE = {"ids": np.int64, "sums": np.float64, "maxima": np.float64, "num_steps": np.int64}
@@ -45,7 +46,9 @@ class EpisodeScores:
     """
 
     def __init__(self, num_envs: int) -> None:
-        self.num_envs = Arguments("EpisodeScores").integer("num_envs", num_envs, low=1)
+        self.num_envs = Arguments("EpisodeScores").integer(
+            "num_envs", num_envs, low=1, high=2**31 - 1
+        )
         self._clear()
 
     def _clear(self) -> None:
@@ -139,9 +142,8 @@ class EpisodeScores:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from where `state_dict` was taken."""
         arguments = Arguments("load_state_dict")
+        check_state(arguments, state, _STATE)
         for name, kind in _STATE.items():
-            if name not in state:
-                raise arguments.error("state", f"hold {name!r}", sorted(state))
             arguments.array(f"state[{name!r}]", state[name], [self.num_envs], [np.dtype(kind).name])
         for part, name in zip(self._parts(), _STATE, strict=True):
             part[:] = state[name]

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments
-from fastrl.replay.arguments import as_numpy, check_handles, check_mask
+from fastrl.replay.arguments import check_handles, check_mask, checked_array
 from fastrl.replay.batch import Batch
 from fastrl.replay.episodes import lanes_and_rows
 
@@ -29,10 +29,12 @@ def chosen_handles(
         if names is not None:
             rule = "be None, but with a function as `which`"
             raise arguments.error("names", rule, repr(names))
-        if as_numpy(which).dtype != np.bool_:
-            return check_handles(arguments, which)
+        if checked_array(arguments, "which", which).dtype != np.bool_:
+            return check_handles(arguments, which, "which")
         handles = buffer.handles()
         return handles[check_mask(arguments, which, len(handles))]
+    if names is not None:
+        names = buffer._check_fields(arguments, names)
     handles = buffer.handles()
     parts = [handles[:0]]
     for start in range(0, len(handles), chunk):

@@ -118,7 +118,7 @@ def _leaves(
         raise arguments.error(label, "not be empty", "{}")
     siblings = (*siblings, len(fields))
     for name, field in fields.items():
-        if not isinstance(name, str) or not name or "/" in name:
+        if not isinstance(name, str) or not name or "/" in name or "\0" in name:
             raise arguments.error(label, "have names without '/'", repr(name))
         if isinstance(field, Mapping):
             yield from _leaves(arguments, field, (*path, name), siblings)
@@ -160,7 +160,7 @@ def _leaf(
         raise arguments.error(label, rule, repr(field), kind=TypeError)
     try:
         dtype = np.dtype(field.dtype)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         raise arguments.error(label, "have a dtype of NumPy's", repr(field.dtype)) from None
     if dtype.hasobject or dtype.itemsize == 0 or dtype.kind not in "biufcSUmM":
         raise arguments.error(label, "have a dtype of fixed size", dtype)

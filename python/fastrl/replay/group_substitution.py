@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import INTEGERS, Arguments, Array
-from fastrl.replay.trajectories import TrajectoryStore
-from fastrl.replay.trajectory_batch import TrajectoryBatch
+from fastrl.replay.trajectories import TrajectoryStore, check_store
+from fastrl.replay.trajectory_batch import TrajectoryBatch, check_batch
 
 
 class Substitution(NamedTuple):
@@ -38,9 +38,11 @@ class GroupSubstitution:
 
     def __init__(self, store: TrajectoryStore, *, capacity: int = 64, seed: int = 0) -> None:
         check = Arguments("GroupSubstitution")
+        check_store(check, store)
         self.store = store
         self.capacity = check.integer("capacity", capacity, low=1)
         self._scores: dict[int, float] = {}
+        seed = check.integer("seed", seed, low=0, high=2**64 - 1)
         self._random = np.random.Generator(np.random.Philox(seed))
 
     def update(self, batch: TrajectoryBatch, *, policy_versions: Array | int) -> Substitution:
@@ -52,6 +54,7 @@ class GroupSubstitution:
             policy_versions: [B] int64 or one number.
         """
         check = Arguments("GroupSubstitution.update")
+        check_batch(check, "batch", batch)
         check.array("rewards", batch.rewards, ["B"], ["float32"])
         check.array("advantages", batch.advantages, ["B"], ["float32"])
         check.array("group_ids", batch.group_ids, ["B"], INTEGERS)

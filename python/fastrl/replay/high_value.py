@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments
-from fastrl.replay.arguments import as_numpy
+from fastrl.replay.arguments import check_integers, check_names, check_state, checked_array
 from fastrl.replay.buffer import ReplayBuffer
 from fastrl.replay.episodes import EndedEpisodes, Numbers, ended_episodes, handles_of
 from fastrl.replay.samplers import Marked
@@ -193,11 +193,14 @@ class HighValueIndex:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken; marks are then as they were."""
         arguments = Arguments("load_state_dict")
-        if not isinstance(state, Mapping) or set(state) != {*_STATE, "after"}:
-            shown = sorted(state) if isinstance(state, Mapping) else type(state).__name__
-            raise arguments.error("state", f"have {sorted({*_STATE, 'after'})}", shown)
-        columns = [as_numpy(state[name]) for name in _STATE]
-        after = as_numpy(state["after"])
+        check_state(arguments, state, (*_STATE, "after"))
+        columns = [
+            checked_array(arguments, f"state[{name!r}]", state[name])
+            if name == "scores"
+            else check_integers(arguments, f"state[{name!r}]", state[name])
+            for name in _STATE
+        ]
+        after = check_integers(arguments, "state['after']", state["after"])
         if len({column.shape for column in columns}) != 1 or columns[0].ndim != 1:
             shapes = [list(column.shape) for column in columns]
             raise arguments.error("state", "have [n] values of each", shapes)
@@ -205,7 +208,7 @@ class HighValueIndex:
             rule = f"be of a buffer with {len(self._after)} lanes"
             raise arguments.error("state", rule, list(after.shape))
         self._forget()
-        self._after = after.astype(np.int64)
+        self._after = after
         for lane, begin, last_row, number, score in zip(
             *(column.tolist() for column in columns), strict=True
         ):
@@ -239,7 +242,7 @@ class HighValueIndex:
         rows = np.arange(counts.sum()) + np.repeat(found.begins - starts, counts)
         lanes = np.repeat(found.lanes, counts)
         fields = self._buffer.gather_rows(lanes, rows, self._names)
-        scores = as_numpy(self._score(fields, starts))
+        scores = checked_array(self._arguments, "score", self._score(fields, starts))
         if scores.shape != starts.shape or scores.dtype.kind not in "biuf":
             actual = f"{scores.dtype} {list(scores.shape)}"
             rule = f"return real numbers, [E] = {list(starts.shape)}"
@@ -362,12 +365,10 @@ def _check_score(
 ) -> tuple[Score, list[str]]:
     """A function of fields, and their names."""
     if callable(score):
-        if names is None or isinstance(names, str):
-            rule = "be a list of what the function reads"
-            raise arguments.error("names", rule, repr(names))
-        for name in names:
+        listed = check_names(arguments, "names", names)
+        for name in listed:
             arguments.choice("names", name, sorted(buffer.field_names))
-        return score, list(names)
+        return score, listed
     arguments.choice("score", score, sorted(buffer.field_names))
     shapes = {"/".join(leaf.path): leaf.batch_shape for leaf in buffer._leaves}
     if shapes[score]:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments
-from fastrl.replay.arguments import as_numpy
+from fastrl.replay.arguments import as_numpy, check_function, check_names
 from fastrl.replay.batch import Batch
 from fastrl.replay.buffer import ReplayBuffer
 from fastrl.replay.episodes import Places
@@ -15,7 +15,6 @@ from fastrl.replay.samplers import Uniform
 from fastrl.replay.single_steps import (
     OverwrittenError,
     SingleSteps,
-    check_function,
     check_result,
     find_places,
     gather_field,
@@ -96,9 +95,7 @@ class HER:
         check_function(arguments, "compute_terminated", compute_terminated, optional=True)
         self._compute_reward = compute_reward
         self._compute_terminated = compute_terminated
-        if isinstance(info_fields, str):
-            raise arguments.error("info_fields", "be a list of names", repr(info_fields))
-        self._info_fields = tuple(info_fields)
+        self._info_fields = tuple(check_names(arguments, "info_fields", info_fields))
         self._seed = arguments.integer("seed", seed, low=0, high=2**64 - 1)
 
     def __repr__(self) -> str:

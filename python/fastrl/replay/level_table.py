@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments
+from fastrl.replay.arguments import as_integers, check_state, checked_array
 
 Ids = Sequence[int] | npt.NDArray[np.integer]
 Scores = Sequence[float] | npt.NDArray[np.floating]
@@ -128,9 +129,8 @@ class LevelTable:
 
     def check_state(self, arguments: Arguments, state: Mapping[str, Any], now: int) -> None:
         """What `load` needs; nothing is written."""
+        check_state(arguments, state, _COLUMNS)
         for name, kind in _COLUMNS.items():
-            if name not in state:
-                raise arguments.error("state", f"hold {name!r}", sorted(state))
             arguments.array(f"state[{name!r}]", state[name], ["N"], [np.dtype(kind).name])
         if arguments.size("N") > self.capacity:
             rule = f"hold at most `capacity` = {self.capacity} levels"
@@ -162,19 +162,15 @@ def check_new_ids(arguments: Arguments, name: str, ids: npt.NDArray[np.int64]) -
 
 def as_ids(arguments: Arguments, ids: Ids) -> npt.NDArray[np.int64]:
     """[N] integers of any kind, as int64."""
-    numbers = np.asarray(ids)
-    if numbers.size == 0:
-        numbers = numbers.astype(np.int64)
-    if numbers.dtype.kind not in "iu":
-        raise arguments.error("ids", "hold integers", numbers.dtype, kind=TypeError)
+    numbers = as_integers(arguments, "ids", checked_array(arguments, "ids", ids))
     if numbers.ndim != 1:
         raise arguments.error("ids", "have shape [N]", list(numbers.shape))
-    return numbers.astype(np.int64)
+    return numbers
 
 
 def as_scores(arguments: Arguments, scores: Scores, n: int) -> npt.NDArray[np.float64]:
     """[N] finite numbers of any kind, as float64."""
-    values = np.asarray(scores)
+    values = checked_array(arguments, "scores", scores)
     if values.size == 0:
         values = values.astype(np.float64)
     if values.dtype.kind not in "fiu":

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments
+from fastrl.replay.arguments import MAX_DRAWS, check_state
 from fastrl.replay.level_scores import check_band
 from fastrl.replay.level_table import Ids, LevelTable, Scores, as_ids, as_scores, check_new_ids
 from fastrl.replay.level_weights import TRANSFORMS, Transform, transformed
@@ -276,7 +277,7 @@ class LevelSampler:
             replay: True and False say what all of the batch is; None decides for each draw.
         """
         arguments = Arguments("sample")
-        n = arguments.integer("n", n, low=1)
+        n = arguments.integer("n", n, low=1, high=MAX_DRAWS)
         arguments.choice("scheme", scheme, SCHEMES)
         wanted = None if replay is None else arguments.flag("replay", replay)
         generates = self._new_levels == "generated"
@@ -333,9 +334,7 @@ class LevelSampler:
         """
         arguments = Arguments("load_state_dict")
         names = ("seed", "position", "num_drawn", "refused_updates")
-        for name in names:
-            if name not in state:
-                raise arguments.error("state", f"hold {name!r}", sorted(state))
+        check_state(arguments, state, names)
         counts = [arguments.integer(f"state[{name!r}]", state[name], low=0) for name in names]
         if counts[0] >= 2**64:
             raise arguments.error("state['seed']", f"be from 0 to {2**64 - 1}", counts[0])

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments
-from fastrl.replay.arguments import put
+from fastrl.replay.arguments import check_names, put
 from fastrl.replay.buffer import ReplayBuffer
 from fastrl.replay.samplers import Sampler
 
@@ -58,8 +58,7 @@ def from_minari(
     arguments = Arguments("from_minari")
     found = _opened(arguments, dataset)
     total = int(found.total_episodes)
-    if isinstance(infos, str):
-        raise arguments.error("infos", "be a list of names", repr(infos))
+    infos = check_names(arguments, "infos", infos)
     if capacity is None:
         capacity = max(int(found.total_steps) + total, n_step + 2)
     buffer: ReplayBuffer | None = None

@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 
 from fastrl._dispatch import Arguments, Array, address, is_torch
-from fastrl.replay.arguments import as_numpy, check_handles, converted
+from fastrl.replay.arguments import (
+    MAX_DRAWS,
+    as_numpy,
+    check_function,
+    check_handles,
+    check_state,
+    checked_array,
+    converted,
+)
 from fastrl.replay.batch import OUTPUTS, Batch
 from fastrl.replay.buffer import Relabel, ReplayBuffer
 from fastrl.replay.joint_saving import JointSaver
+from fastrl.replay.limiter import check_timeout
 from fastrl.replay.samplers import Marked, Uniform
 from fastrl.replay.saving import SaveReport, Stateful
 from fastrl.replay.shares import Shares
@@ -141,7 +150,10 @@ class MixReplay:
     @carried.setter
     def carried(self, values: Sequence[float]) -> None:
         arguments = Arguments("carried")
-        given = [arguments.number("values", value) for value in values]
+        listed = checked_array(arguments, "values", values)
+        if listed.ndim != 1:
+            raise arguments.error("values", "have shape [S]", list(listed.shape))
+        given = [arguments.number("values", value) for value in listed]
         if len(given) != len(self._sources):
             raise arguments.error("values", f"be {len(self._sources)} numbers", len(given))
         if self._skip_empty and (present := self._drawable_sources(self._samplers)):
@@ -157,9 +169,11 @@ class MixReplay:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken, of a mix with the same shares."""
         arguments = Arguments("load_state_dict")
-        if not isinstance(state, Mapping) or set(state) != {"carried", "present"}:
-            shown = sorted(state) if isinstance(state, Mapping) else type(state).__name__
-            raise arguments.error("state", "have 'carried' and 'present'", shown)
+        check_state(arguments, state, ("carried", "present"))
+        for name in ("carried", "present"):
+            if not isinstance(state[name], Sequence) or isinstance(state[name], str):
+                actual = type(state[name]).__name__
+                raise arguments.error(f"state[{name!r}]", "be a list", actual, kind=TypeError)
         last = len(self._sources) - 1
         present = [
             arguments.integer("state['present']", i, low=0, high=last) for i in state["present"]
@@ -173,7 +187,7 @@ class MixReplay:
             arguments.integer("state['carried']", number, low=-most, high=most)
             for number in state["carried"]
         ]
-        if len(owed) != len(present) or sum(owed):
+        if len(owed) != len(present) or sum(owed) != 0:
             rule = f"be {len(present)} numbers whose sum is 0"
             raise arguments.error("state['carried']", rule, owed)
         shares.carried = owed
@@ -278,18 +292,19 @@ class MixReplay:
             timeout: Of each source. Where one is over, what was drawn from those before is lost.
         """
         arguments = Arguments("sample")
-        n = arguments.integer("n", n, low=1)
+        n = arguments.integer("n", n, low=1, high=MAX_DRAWS)
         arguments.choice("output", output, OUTPUTS)
-        for argument, given in (("sampler", sampler), ("relabel", relabel)):
-            if isinstance(given, Mapping) and not set(given) <= set(self._sources):
-                rule = f"be a dict of some of {self.names}"
-                raise arguments.error(argument, rule, list(given))
+        check_timeout(arguments, timeout)
+        if importance_exponent is not None:
+            arguments.number("importance_exponent", importance_exponent, low=0)
+        relabels = self._by_source(arguments, "relabel", relabel)
+        for name, one in relabels.items():
+            check_function(arguments, f"relabel[{name!r}]", one, optional=True)
         names = self.names
-        own = self._samplers
-        if isinstance(sampler, Mapping):
-            own = [sampler.get(name, own[i]) for i, name in enumerate(names)]
-        elif sampler is not None:
-            own = [sampler] * len(names)
+        own = [
+            self._samplers[i] if one is None else one
+            for i, one in enumerate(self._sampler_names(arguments, sampler))
+        ]
         if self._skip_empty:
             present = self._drawable_sources(own)
             if not present:
@@ -310,7 +325,7 @@ class MixReplay:
                     count,
                     sampler=own[i],
                     importance_exponent=importance_exponent,
-                    relabel=relabel.get(name) if isinstance(relabel, Mapping) else relabel,
+                    relabel=relabels[name],
                     output="numpy" if output == "numpy" else "torch",
                     timeout=timeout,
                 )
@@ -319,15 +334,33 @@ class MixReplay:
         return self._joined(drawn, n, output)
 
     def _check_samplers(self, arguments: Arguments, argument: str, given: Any) -> list[str | None]:
-        if given is None:
-            return [None] * len(self._sources)
-        if not isinstance(given, Mapping) or not set(given) <= set(self._sources):
-            shown = list(given) if isinstance(given, Mapping) else type(given).__name__
-            raise arguments.error(argument, f"be a dict of some of {self.names}", shown)
-        for name, sampler in given.items():
-            known = list(self._sources[name].samplers)
-            arguments.choice(f"{argument}[{name!r}]", sampler, known)
-        return [given.get(name) for name in self._sources]
+        if given is not None and not isinstance(given, Mapping):
+            rule = f"be a dict of some of {self.names}"
+            raise arguments.error(argument, rule, type(given).__name__)
+        named = self._by_source(arguments, argument, given)
+        for name, sampler in named.items():
+            if sampler is not None:
+                known = list(self._sources[name].samplers)
+                arguments.choice(f"{argument}[{name!r}]", sampler, known)
+        return list(named.values())
+
+    def _by_source(self, arguments: Arguments, argument: str, given: Any) -> dict[str, Any]:
+        """What is for all sources, or a dict of what is for some, by name."""
+        if not isinstance(given, Mapping):
+            return dict.fromkeys(self._sources, given)
+        if not set(given) <= set(self._sources):
+            raise arguments.error(argument, f"be a dict of some of {self.names}", list(given))
+        return {name: given.get(name) for name in self._sources}
+
+    def _sampler_names(self, arguments: Arguments, given: Any) -> list[str | None]:
+        """The samplers that a call names, which all of their sources have."""
+        named = self._by_source(arguments, "sampler", given)
+        for name, one in named.items():
+            known = self._sources[name].samplers
+            if one is not None and not (isinstance(one, str) and one in known):
+                rule = f"be a sampler of source {name!r}, one of {list(known)}"
+                raise arguments.error("sampler", rule, repr(one))
+        return list(named.values())
 
     def _drawable_sources(self, samplers: Sequence[str | None]) -> list[int]:
         sources = list(self._sources.values())
@@ -390,10 +423,8 @@ class MixReplay:
         if n and (which.min() < 0 or which.max() >= len(self._sources)):
             wrong = which[(which < 0) | (which >= len(self._sources))][0]
             raise arguments.error("sources", f"be from 0 to {len(self._sources) - 1}", wrong)
-        named = sampler if isinstance(sampler, Mapping) else dict.fromkeys(self._sources, sampler)
-        valued = [
-            self._valued(arguments, i, name, named.get(name)) for i, name in enumerate(self.names)
-        ]
+        named = self._sampler_names(arguments, sampler)
+        valued = [self._valued(i, one) for i, one in enumerate(named)]
         places = [np.flatnonzero(which == i) for i in range(len(self._sources))]
         # All of them before the first buffer is written to.
         for mine, (name, buffer) in zip(places, self._sources.items(), strict=True):
@@ -408,12 +439,9 @@ class MixReplay:
                 applied += buffer.update_priorities(chosen[mine], values[mine], sampler=own)
         return applied
 
-    def _valued(self, arguments: Arguments, i: int, name: str, given: str | None) -> str | None:
+    def _valued(self, i: int, given: str | None) -> str | None:
         """The sampler of source i that takes priorities, None where there is none."""
-        samplers = self._sources[name].samplers
-        if given is not None and given not in samplers:
-            rule = f"be a sampler of source {name!r}, one of {list(samplers)}"
-            raise arguments.error("sampler", rule, repr(given))
+        samplers = self._sources[self.names[i]].samplers
         choices = (given,) if given is not None else (self._samplers[i], next(iter(samplers)))
         return next(
             (

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrl import _core
-from fastrl._dispatch import Arguments, Array, address, argument_error
+from fastrl._dispatch import Arguments, Array, address
+from fastrl.replay.arguments import MAX_DRAWS, check_state, checked_array
 
 SCHEMES = ("independent", "stratified", "systematic", "without_replacement")
 NEW_PRIORITIES = ("max", "max_in_buffer")
@@ -120,32 +121,25 @@ class PriorityIndex:
 
         Args:
             slots: [B] int64, from 0 to capacity − 1.
-            priorities: [B] float32 or float64, finite and at least 0.
+            priorities: [B] of any floating-point dtype, finite and at least 0.
         """
         at = self._slots("set_priorities", slots)
-        values = np.asarray(priorities)
-        if values.dtype not in (np.float32, np.float64):
-            raise argument_error(
-                "set_priorities",
-                "priorities",
-                "have dtype float32 or float64",
-                values.dtype,
-                kind=TypeError,
-            )
+        check = Arguments("set_priorities")
+        values = checked_array(check, "priorities", priorities)
+        if values.size and values.dtype.kind != "f":
+            rule = "have dtype float32 or float64"
+            raise check.error("priorities", rule, values.dtype, kind=TypeError)
         if values.shape != at.shape:
-            raise argument_error(
-                "set_priorities",
-                "priorities",
-                f"have shape [B] = {list(at.shape)}",
-                list(values.shape),
-            )
-        values = np.ascontiguousarray(values)
+            rule = f"have shape [B] = {list(at.shape)}"
+            raise check.error("priorities", rule, list(values.shape))
+        width = np.float64 if values.dtype.itemsize > 4 else np.float32
+        values = np.ascontiguousarray(values, width)
         self._index.set_priorities(
             "set_priorities",
             address(at),
             at.size,
             address(values),
-            values.dtype == np.float64,
+            width is np.float64,
         )
 
     def set_new(self, slots: Array, priority: str | float = "max") -> None:
@@ -186,7 +180,7 @@ class PriorityIndex:
         Kaplan, "Tighter estimation using bottom k sketches", 2008).
         """
         check = Arguments("draw")
-        n = check.integer("n", n, low=1)
+        n = check.integer("n", n, low=1, high=MAX_DRAWS)
         code = SCHEMES.index(check.choice("scheme", scheme, SCHEMES))
         if scheme == "without_replacement" and n > len(self) > 0:
             rule = f"be at most the number of drawable items without replacement, {len(self)}"
@@ -216,7 +210,11 @@ class PriorityIndex:
         """
         check = Arguments("importance_weights")
         exponent = check.number("importance_exponent", importance_exponent, low=0.0)
-        if normalize not in NORMALIZATIONS:
+        given: object = draw
+        if not isinstance(given, Draw):
+            rule = "be what `draw` returned"
+            raise check.error("draw", rule, type(given).__name__, kind=TypeError)
+        if not (normalize is None or (isinstance(normalize, str) and normalize in NORMALIZATIONS)):
             raise check.error("normalize", "be 'batch', 'buffer' or None", repr(normalize))
         smallest = 0.0
         if normalize == "buffer":
@@ -244,19 +242,21 @@ class PriorityIndex:
         trusted to be one.
         """
         check = Arguments("load_state_dict")
+        check_state(check, state, (*self._made_as, "memory"))
         for name, own in self._made_as.items():
-            if name not in state or state[name] != own:
-                actual = state.get(name, "nothing")
+            actual = state[name]
+            if type(actual) is not type(own) or actual != own:
                 raise check.error(f"state[{name!r}]", f"be {own!r}, as of this index", actual)
-        check.array("state['memory']", state.get("memory"), ["bytes"], ["uint8"])
+        check.array("state['memory']", state["memory"], ["bytes"], ["uint8"])
         memory = np.ascontiguousarray(state["memory"])
         if not self._index.restore(address(memory), memory.size):
             raise check.error("state['memory']", "be of such an index", f"{memory.size} bytes")
 
     def _slots(self, function: str, slots: Array) -> Array:
-        at = np.asarray(slots)
-        if at.dtype != np.int64:
-            raise argument_error(function, "slots", "have dtype int64", at.dtype, kind=TypeError)
+        check = Arguments(function)
+        at = checked_array(check, "slots", slots)
+        if at.size and at.dtype != np.int64:
+            raise check.error("slots", "have dtype int64", at.dtype, kind=TypeError)
         if at.ndim != 1:
-            raise argument_error(function, "slots", "have shape [B]", list(at.shape))
-        return np.ascontiguousarray(at)
+            raise check.error("slots", "have shape [B]", list(at.shape))
+        return np.ascontiguousarray(at, np.int64)

@@ -8,7 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments, Array
-from fastrl.replay.arguments import as_numpy, check_finals, check_integers, check_rows, place
+from fastrl.replay.arguments import (
+    as_integers,
+    check_finals,
+    check_integers,
+    check_rows,
+    check_state,
+    checked_array,
+    place,
+)
 from fastrl.replay.batch import Batch
 from fastrl.replay.buffer import Relabel, ReplayBuffer
 from fastrl.replay.mixing import MixReplay
@@ -109,8 +117,13 @@ class QuotaReplay:
         if not isinstance(buffers, Mapping) or not buffers:
             actual = "{}" if isinstance(buffers, Mapping) else type(buffers).__name__
             raise arguments.error("buffers", "be a dict of buffers by key, at least one", actual)
-        for key in buffers:
+        for key, buffer in buffers.items():
             _check_key(arguments, key)
+            given: Any = buffer
+            if not isinstance(given, ReplayBuffer):
+                actual = type(given).__name__
+                rule = "be a ReplayBuffer"
+                raise arguments.error(f"buffers[{key}]", rule, actual, kind=TypeError)
         lanes = {buffer.num_lanes for buffer in buffers.values()}
         if len(lanes) > 1:
             raise arguments.error("buffers", "have the same num_lanes", sorted(lanes))
@@ -301,17 +314,16 @@ class QuotaReplay:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken, with the same keys."""
+        check_state(arguments := Arguments("load_state_dict"), state, ("keys", "mix"))
         if state["keys"] != self.keys:
             rule = f"have the keys {self.keys}"
-            raise Arguments("load_state_dict").error("state", rule, state["keys"])
+            raise arguments.error("state", rule, state["keys"])
         self._mix.load_state_dict(state["mix"])
 
     def _indices(
         self, arguments: Arguments, keys: Array, shape: tuple[int, ...]
     ) -> npt.NDArray[np.int64]:
-        given = as_numpy(keys)
-        if given.dtype.kind not in "iu":
-            raise arguments.error("keys", "hold integers", given.dtype, kind=TypeError)
+        given = as_integers(arguments, "keys", checked_array(arguments, "keys", keys))
         if given.shape not in (shape, shape[-1:]):
             letters = ["B"] if len(shape) == 1 else ["T", "B"]
             rule = f"have shape [B] or [{', '.join(letters)}] = {list(shape)}"
@@ -344,3 +356,5 @@ def _mixed(
 def _check_key(arguments: Arguments, key: object) -> None:
     if isinstance(key, bool) or not isinstance(key, int | np.integer):
         raise arguments.error("quotas", "have integers as keys", repr(key), kind=TypeError)
+    if not -(2**63) <= key < 2**63:
+        raise arguments.error("quotas", "have keys that int64 can hold", key)

@@ -7,13 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments
-from fastrl.replay.arguments import as_numpy
+from fastrl.replay.arguments import as_numpy, check_function, checked_array
 from fastrl.replay.batch import Batch
 from fastrl.replay.buffer import Relabel, ReplayBuffer
 from fastrl.replay.single_steps import (
     OverwrittenError,
     SingleSteps,
-    check_function,
     check_result,
     find_places,
     gather_field,
@@ -34,7 +33,11 @@ class Chain:
 
     def __init__(self, relabels: Sequence[Relabel]) -> None:
         arguments = Arguments("Chain")
-        self._relabels = tuple(relabels)
+        given: Any = relabels
+        if not isinstance(given, Sequence):
+            rule = "be a list of functions"
+            raise arguments.error("relabels", rule, type(given).__name__, kind=TypeError)
+        self._relabels = tuple(given)
         for i, relabel in enumerate(self._relabels):
             check_function(arguments, f"relabels[{i}]", relabel)
 
@@ -162,7 +165,7 @@ class Counterfactuals:
         if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Mapping)):
             rule = "return (fields, sources)"
             raise error("counterfactuals", rule, type(made).__name__, kind=TypeError)
-        sources = as_numpy(made[1])
+        sources = checked_array(self._arguments, "sources", made[1])
         if sources.ndim != 1 or len(sources) == 0 or sources.dtype.kind not in "iu":
             actual = f"{sources.dtype} {list(sources.shape)}"
             raise error("sources", "be [M] integers, at least one", actual)
@@ -194,7 +197,7 @@ class Counterfactuals:
                 part: self._replaced(f"{name}[{part!r}]", one, new[part]) if part in new else one
                 for part, one in value.items()
             }
-        old, array = as_numpy(value), as_numpy(new)
+        old, array = as_numpy(value), checked_array(self._arguments, name, new)
         if array.shape != old.shape:
             raise error(name, f"have shape [M, …] = {list(old.shape)}", list(array.shape))
         if not np.can_cast(array.dtype, old.dtype, "same_kind"):

@@ -146,9 +146,9 @@ def native(arguments: Arguments, name: str, sampler: Sampler) -> dict[str, Any]:
     else:
         rule = _VALUE
         value = arguments.number("new_priority", new, low=0)
-    if sampler.normalize not in _NORMALIZATIONS:
-        rule_text = "be 'batch', 'buffer' or None"
-        raise arguments.error("normalize", rule_text, repr(sampler.normalize))
+    given: object = sampler.normalize
+    if not (given is None or (isinstance(given, str) and given in _NORMALIZATIONS)):
+        raise arguments.error("normalize", "be 'batch', 'buffer' or None", repr(given))
     return made | {
         "kind": _PROPORTIONAL if isinstance(sampler, Prioritized) else _RANK,
         "epsilon": arguments.number("epsilon", sampler.epsilon, low=0),
@@ -166,7 +166,7 @@ def _exponent(arguments: Arguments, kind: str, given: float | Linear) -> dict[st
     return {
         f"{kind}_start": arguments.number(name, line.start, low=0),
         f"{kind}_end": arguments.number(name, line.end, low=0),
-        f"{kind}_steps": arguments.integer(f"{name}.steps", line.steps, low=0),
+        f"{kind}_steps": arguments.integer(f"{name}.steps", line.steps, low=0, high=2**62),
     }
 
 

@@ -149,7 +149,10 @@ def load_packed(
     blobs: Mapping[str, bytearray],
 ) -> None:
     """Gives objects the states that `packed_states` made."""
-    given: Mapping[str, Any] = {} if objects is None else objects
+    given: Any = {} if objects is None else objects
+    if not isinstance(given, Mapping):
+        rule = "be a dict of objects with load_state_dict"
+        raise arguments.error(argument, rule, type(given).__name__, kind=TypeError)
     for name, one in given.items():
         if name not in tree:
             raise arguments.error(f"{argument}[{name!r}]", f"be one of {sorted(tree)}", repr(name))

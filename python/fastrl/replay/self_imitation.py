@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import INTEGERS, Arguments, Array
-from fastrl.replay.trajectories import TrajectoryStore
-from fastrl.replay.trajectory_batch import TrajectoryBatch
+from fastrl.replay.trajectories import TrajectoryStore, check_store
+from fastrl.replay.trajectory_batch import TrajectoryBatch, check_batch
 
 
 def warm_up(step: int, steps: int) -> float:
@@ -55,12 +55,14 @@ class SelfImitation:
         seed: int = 0,
     ) -> None:
         check = Arguments("SelfImitation")
+        check_store(check, store)
         self.store = store
         self.batch_size = check.integer("batch_size", batch_size, low=1)
         self.percentile = check.number("percentile", percentile, low=0.0, high=100.0)
-        baseline_size = check.integer("baseline_size", baseline_size, low=1)
+        baseline_size = check.integer("baseline_size", baseline_size, low=1, high=2**31 - 1)
         self.strict = check.flag("strict", strict)
         self._group_means: deque[float] = deque(maxlen=baseline_size)
+        seed = check.integer("seed", seed, low=0, high=2**64 - 1)
         self._random = np.random.Generator(np.random.Philox(seed))
 
     def add(self, batch: TrajectoryBatch, *, policy_versions: Array | int) -> Array:
@@ -74,6 +76,7 @@ class SelfImitation:
             Handles of the trajectories that were kept.
         """
         check = Arguments("SelfImitation.add")
+        check_batch(check, "batch", batch)
         check.array("advantages", batch.advantages, ["B"], ["float32"])
         check.array("rewards", batch.rewards, ["B"], ["float32"])
         check.array("group_ids", batch.group_ids, ["B"], INTEGERS)
@@ -102,6 +105,7 @@ class SelfImitation:
 
         Empties the store.
         """
+        Arguments("SelfImitation.take").choice("output", output, ("numpy", "torch"))
         handles = self.store.handles()
         if len(handles) == 0:
             return None

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastrl import _core
 from fastrl._dispatch import Arguments, Array, address
-from fastrl.replay.arguments import as_numpy
+from fastrl.replay.arguments import MAX_DRAWS, checked_array
 from fastrl.replay.batch import OUTPUTS, Batch, Rings, allocate, as_tensors
 from fastrl.replay.fields import Leaf, nested
 
@@ -115,7 +115,7 @@ class SequenceReader:
                 rule = f"not have a name that sequences use, {', '.join(_NAMES)}"
                 raise arguments.error("fields", rule, repr(leaf.path[0]))
         checked = Cut(
-            arguments.integer("n", cut.n, low=1),
+            arguments.integer("n", cut.n, low=1, high=MAX_DRAWS),
             arguments.integer("length", cut.length, low=1),
             arguments.integer("burn_in", cut.burn_in, low=0),
             arguments.integer("bootstrap", cut.bootstrap, low=0),
@@ -361,7 +361,8 @@ def sequence_priorities(
     arguments = Arguments("sequence_priorities")
     eta = arguments.number("eta", eta, low=0, high=1)
     axis = 0 if arguments.flag("time_major", time_major) else 1
-    errors, chosen = as_numpy(td_errors), as_numpy(mask)
+    errors = checked_array(arguments, "td_errors", td_errors)
+    chosen = checked_array(arguments, "mask", mask)
     letters = "[T, n]" if axis == 0 else "[n, T]"
     if errors.dtype.kind != "f":
         rule = "have a dtype of floating point"

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments, is_torch
-from fastrl.replay.arguments import as_numpy
+from fastrl.replay.arguments import as_numpy, checked_array
 from fastrl.replay.batch import Batch
 
 if TYPE_CHECKING:
@@ -207,20 +207,11 @@ def like(values: Any, array: Numbers) -> Any:
     return tensor.pin_memory() if values.is_pinned() else tensor
 
 
-def check_function(
-    arguments: Arguments, argument: str, value: object, *, optional: bool = False
-) -> None:
-    """Raises where this is nothing to call."""
-    if not callable(value) and not (optional and value is None):
-        rule = "be a function or None" if optional else "be a function"
-        raise arguments.error(argument, rule, type(value).__name__, kind=TypeError)
-
-
 def check_result(
     arguments: Arguments, argument: str, value: Any, shape: tuple[int, ...], *, flags: bool = False
 ) -> Numbers:
     """What a caller's function returned, an array of that shape; bool where they are flags."""
-    array = as_numpy(value)
+    array = checked_array(arguments, argument, value)
     if array.shape != shape:
         sizes = ", ".join(("n", *(str(size) for size in shape[1:])))
         raise arguments.error(

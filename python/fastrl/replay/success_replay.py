@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import INTEGERS, Arguments, Array
-from fastrl.replay.trajectories import TrajectoryStore
+from fastrl.replay.trajectories import TrajectoryStore, check_store
 from fastrl.replay.trajectory_arguments import as_framework
-from fastrl.replay.trajectory_batch import TrajectoryBatch
+from fastrl.replay.trajectory_batch import TrajectoryBatch, check_batch
 
 
 class DeadGroups(NamedTuple):
@@ -41,6 +41,8 @@ def add_successes(
     ARPO keeps 8 of a task, the oldest leaving first: ``TrajectoryStore(..., max_per_group=8)``.
     """
     check = Arguments("add_successes")
+    check_store(check, store)
+    check_batch(check, "batch", batch)
     limit = check.number("min_reward", min_reward)
     check.array("rewards", batch.rewards, ["B"], ["float32"])
     # In float32, where 0.1 is not above 0.1.
@@ -93,6 +95,9 @@ def inject_successes(
     Reference: Lu et al., "ARPO: End-to-End Policy Optimization for GUI Agents with Experience
     Replay", 2025.
     """
+    check = Arguments("inject_successes")
+    check_store(check, store)
+    check_batch(check, "batch", batch)
     dead = dead_groups(batch.rewards, batch.group_ids, max_std=max_std, max_mean=max_mean)
     members, _ = store.group_counts(dead.group_ids)
     rows, keys = dead.first_rows[members > 0], dead.group_ids[members > 0]
@@ -116,6 +121,8 @@ def append_successes(
     Reasoning", 2025.
     """
     check = Arguments("append_successes")
+    check_store(check, store)
+    check_batch(check, "batch", batch)
     per_group = check.integer("per_group", per_group, low=1)
     check.array("group_ids", batch.group_ids, ["B"], INTEGERS)
     keys, firsts = np.unique(np.asarray(batch.group_ids).astype(np.int64), return_index=True)

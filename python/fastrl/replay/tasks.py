@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import Arguments
+from fastrl.replay.arguments import MAX_DRAWS, as_integers, check_state, checked_array
 from fastrl.replay.level_weights import grouped_softmax, task_weights
 from fastrl.replay.weighted_draws import WeightedDraws
 
@@ -92,7 +93,7 @@ class TaskSampler:
             scheme: "independent", "stratified" or "systematic".
         """
         arguments = Arguments("sample")
-        n = arguments.integer("n", n, low=1)
+        n = arguments.integer("n", n, low=1, high=MAX_DRAWS)
         arguments.choice("scheme", scheme, _SCHEMES)
         weights = self.probabilities()[self._task_of] * self._start_weights()
         drawn = self._draws.draw(weights, n, scheme)
@@ -115,7 +116,7 @@ class TaskSampler:
         arguments = Arguments("update")
         chosen = _integers(arguments, "tasks", tasks, "N")
         _check_range(arguments, "tasks", chosen, np.full(len(chosen), len(self)))
-        values = np.asarray(rewards)
+        values = checked_array(arguments, "rewards", rewards)
         if values.shape != chosen.shape or (values.size and values.dtype.kind not in "fiu"):
             rule = f"be numbers of shape [N] = [{len(chosen)}]"
             raise arguments.error("rewards", rule, f"{values.dtype} {list(values.shape)}")
@@ -140,9 +141,7 @@ class TaskSampler:
         """Draws from now on what the sampler would have drawn that `state_dict` was taken of."""
         arguments = Arguments("load_state_dict")
         parts = {"rewards": self._rewards, "start_rewards": self._start_rewards}
-        for name in ("seed", "position", *parts):
-            if name not in state:
-                raise arguments.error("state", f"hold {name!r}", sorted(state))
+        check_state(arguments, state, ("seed", "position", *parts))
         seed = arguments.integer("state['seed']", state["seed"], low=0, high=2**64 - 1)
         position = arguments.integer("state['position']", state["position"], low=0)
         for name, part in parts.items():
@@ -173,15 +172,11 @@ class TaskSampler:
 def _integers(
     arguments: Arguments, name: str, value: Any, letter: str, count: int | None = None
 ) -> npt.NDArray[np.int64]:
-    numbers = np.asarray(value)
-    if numbers.size == 0:
-        numbers = numbers.astype(np.int64)
-    if numbers.dtype.kind not in "iu":
-        raise arguments.error(name, "hold integers", numbers.dtype, kind=TypeError)
+    numbers = as_integers(arguments, name, checked_array(arguments, name, value))
     if numbers.ndim != 1 or (count is not None and len(numbers) != count):
         size = "" if count is None else f" = [{count}]"
         raise arguments.error(name, f"have shape [{letter}]{size}", list(numbers.shape))
-    return numbers.astype(np.int64)
+    return numbers
 
 
 def _check_range(

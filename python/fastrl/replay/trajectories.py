@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl import _core
-from fastrl._dispatch import INTEGERS, MASKS, Arguments, Array, address, contiguous, device_name
+from fastrl._dispatch import INTEGERS, MASKS, Arguments, Array, address, contiguous
+from fastrl.replay.arguments import as_integers, checked_array
 from fastrl.replay.saving import (
     SaveReport,
     Stateful,
@@ -22,6 +23,7 @@ from fastrl.replay.trajectory_arguments import (
     Column,
     as_framework,
     as_numpy,
+    check_on_cpu,
     checked_ends,
     checked_handles,
     contiguous_numpy,
@@ -31,7 +33,7 @@ from fastrl.replay.trajectory_arguments import (
     parsed_columns,
     per_trajectory,
 )
-from fastrl.replay.trajectory_batch import TrajectoryBatch
+from fastrl.replay.trajectory_batch import TrajectoryBatch, check_batch
 from fastrl.replay.trajectory_draws import TrajectoryDraws
 
 _BLOCK = 32  # tokens
@@ -107,7 +109,7 @@ class TrajectoryStore(TrajectoryDraws):
         seed: int = 0,
     ) -> None:
         check = Arguments("TrajectoryStore")
-        self.max_bytes = check.integer("max_bytes", max_bytes, low=1)
+        self.max_bytes = check.integer("max_bytes", max_bytes, low=1, high=2**62)
         if max_trajectories is None:
             max_trajectories = min(max(64, self.max_bytes // 4096), 2**31 - 1)
         self.max_trajectories = check.integer(
@@ -267,10 +269,7 @@ class TrajectoryStore(TrajectoryDraws):
         if log_probs is not None and "log_probs" not in tokens:
             raise check.error("log_probs", "be None, as the store keeps none", "an array")
         shape: list[str | int] = ["N"] if cu_seqlens is not None else ["B", "L"]
-        check.array("token_ids", token_ids, shape, INTEGERS)
-        if device_name(token_ids) != "cpu":
-            hint = "move all of its arrays with `.cpu()`"
-            raise check.error("token_ids", "be on the CPU", device_name(token_ids), hint=hint)
+        check_on_cpu(check, "token_ids", token_ids, shape, INTEGERS)
         check.array("action_mask", action_mask, shape, MASKS)
         for name, (more, dtype, _) in self._token_columns.items():
             check.array(name, tokens[name], [*shape, *more], [dtype])
@@ -329,22 +328,24 @@ class TrajectoryStore(TrajectoryDraws):
             policy_versions: [B] int64, or one number.
             group_successes: [B] as in `add`.
         """
-        chosen, counts, versions = batch, group_successes, policy_versions
+        check = Arguments("add_batch")
+        check_batch(check, "batch", batch)
+        chosen, count = batch, len(batch.rewards)
         if rows is not None:
-            rows = np.asarray(rows)
+            rows = as_integers(check, "rows", checked_array(check, "rows", rows))
             chosen = batch.select(rows)
-            counts = None if counts is None else np.asarray(counts)[rows]
-            versions = numbers_of_rows(versions, rows)
+        versions: Any = numbers_of_rows(check, "policy_versions", policy_versions, rows, count)
+        counts: Any = numbers_of_rows(check, "group_successes", group_successes, rows, count)
         names = {
             "token_ids", "action_mask", "cu_seqlens", "group_ids", "rewards", "advantages",
             "successes", *self.column_names,
         }  # fmt: skip
         arrays = {name: chosen[name] for name in chosen if name in names}
         # One framework for all, that of the batch.
-        if not isinstance(versions, int | np.integer):
-            versions = as_framework(as_numpy(versions), chosen.rewards)
-        if counts is not None:
-            counts = as_framework(as_numpy(counts), chosen.rewards)
+        if isinstance(versions, np.ndarray):
+            versions = as_framework(versions, chosen.rewards)
+        if isinstance(counts, np.ndarray):
+            counts = as_framework(counts, chosen.rewards)
         return self.add(**arrays, policy_versions=versions, group_successes=counts)
 
     def update(
@@ -419,7 +420,7 @@ class TrajectoryStore(TrajectoryDraws):
     def group_counts(self, group_ids: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Each group's [G] stored trajectories, and its successes as its bucket counts them."""
         check = Arguments("group_counts")
-        check.array("group_ids", group_ids, ["G"], INTEGERS)
+        check_on_cpu(check, "group_ids", group_ids, ["G"], INTEGERS)
         keys = contiguous(as_numpy(group_ids), "int64")
         members, successes = np.empty((2, len(keys)), np.int64)
         self._core.group_counts(address(keys), len(keys), address(members), address(successes))
@@ -452,6 +453,9 @@ class TrajectoryStore(TrajectoryDraws):
         Limits (`max_staleness`, `ttl`, …) are those of this store; counters are the state's.
         """
         check = Arguments("restore")
+        given: Any = state
+        if not isinstance(given, Mapping):
+            raise check.error("state", "be a dict", type(given).__name__, kind=TypeError)
         parts = []
         for name, part in state.items():
             check.array(f"state[{name!r}]", part, [f"bytes of {name}"], ["uint8"])
@@ -538,6 +542,13 @@ class TrajectoryStore(TrajectoryDraws):
             elif needed:
                 raise check.error(name, "be given, as the store keeps it", None)
         return rows
+
+
+def check_store(arguments: Arguments, store: object) -> None:
+    """That what a rule is given as its store is one."""
+    if not isinstance(store, TrajectoryStore):
+        rule = "be a TrajectoryStore"
+        raise arguments.error("store", rule, type(store).__name__, kind=TypeError)
 
 
 def _declared(

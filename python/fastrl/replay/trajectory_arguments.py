@@ -1,11 +1,22 @@
 """What a call of `TrajectoryStore` is given: checked, and as the native code wants it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastrl._dispatch import INTEGERS, MASKS, Arguments, Array, contiguous, dtype_name, is_torch
+from fastrl._dispatch import (
+    INTEGERS,
+    MASKS,
+    Arguments,
+    Array,
+    contiguous,
+    device_name,
+    dtype_name,
+    is_torch,
+)
+from fastrl.replay.arguments import as_integers, checked_array
 
 Column = str | tuple[Sequence[int], str]
 """A dtype, or a shape and a dtype, of what is kept per trajectory or per token."""
@@ -33,16 +44,22 @@ def parsed_columns(
 ) -> dict[str, tuple[list[int], str, int]]:
     """Shape, dtype and bytes of each column."""
     parsed = {}
+    if given is not None and not isinstance(given, Mapping):
+        raise check.error(argument, "be a dict or None", type(given).__name__, kind=TypeError)
     for name in given or {}:
         if not isinstance(name, str) or not name.isidentifier() or name in _TAKEN:
             raise check.error(argument, "have names that are free and identifiers", repr(name))
     for name, column in {**own, **(given or {})}.items():
-        shape, dtype = ((), column) if isinstance(column, str) else column
-        if dtype not in _DTYPES:
+        of: Any = ((), column) if isinstance(column, str) else column
+        if not (isinstance(of, tuple | list) and len(of) == 2 and isinstance(of[0], Sequence)):
+            rule = "be a dtype or (shape, dtype)"
+            raise check.error(f"{argument}[{name!r}]", rule, repr(column), kind=TypeError)
+        shape, dtype = of
+        if not isinstance(dtype, str) or dtype not in _DTYPES:
             listed = ", ".join(_DTYPES)
             raise check.error(f"{argument}[{name!r}]", f"have a dtype out of {listed}", repr(dtype))
         sizes = [check.integer(f"{argument}[{name!r}]", size, low=1) for size in shape]
-        width = int(np.prod(sizes, dtype=np.int64)) * np.dtype(dtype).itemsize
+        width = math.prod(sizes) * np.dtype(dtype).itemsize
         if width >= 2**31:
             raise check.error(f"{argument}[{name!r}]", "have less than 2^31 bytes", width)
         parsed[name] = (sizes, dtype, width)
@@ -68,11 +85,21 @@ def as_framework(array: Array, like: Array) -> Array:
     return torch.from_numpy(array)
 
 
+def check_on_cpu(
+    check: Arguments, name: str, array: Array, shape: Sequence[str | int], dtypes: Sequence[str]
+) -> None:
+    """`check.array` of a call's first array; all others must then be where it is."""
+    check.array(name, array, shape, dtypes)
+    if device_name(array) != "cpu":
+        hint = "move all arrays with `.cpu()`"
+        raise check.error(name, "be on the CPU", device_name(array), hint=hint)
+
+
 def finite_vectors(
     check: Arguments, name: str, vectors: Array, count: str, dim: int | str
 ) -> Array:
     """[count, dim] float32 without infinities and NaN."""
-    check.array(name, vectors, [count, dim], ["float32"])
+    check_on_cpu(check, name, vectors, [count, dim], ["float32"])
     found = contiguous(as_numpy(vectors))
     if not np.isfinite(found).all():
         raise check.error(name, "be finite", "NaN or infinity")
@@ -81,7 +108,7 @@ def finite_vectors(
 
 def checked_handles(check: Arguments, handles: Array) -> Array:
     """[B] int64."""
-    check.array("handles", handles, ["B"], ["int64"])
+    check_on_cpu(check, "handles", handles, ["B"], ["int64"])
     return contiguous(as_numpy(handles))
 
 
@@ -94,9 +121,16 @@ def per_trajectory(check: Arguments, name: str, value: Array | int, batch: int) 
     return contiguous(as_numpy(value))
 
 
-def numbers_of_rows(numbers: Array | int, rows: Any) -> Array | int:
-    """One number stays, of an array those of the rows."""
-    return numbers if isinstance(numbers, int | np.integer) else np.asarray(numbers)[rows]
+def numbers_of_rows(
+    check: Arguments, name: str, numbers: Array | int | None, rows: Any, count: int
+) -> Array | int | None:
+    """One number stays, and None; of an array with one for each of `count` those of the rows."""
+    if numbers is None or isinstance(numbers, int | np.integer):
+        return numbers
+    given = as_integers(check, name, checked_array(check, name, numbers))
+    if given.shape != (count,):
+        raise check.error(name, f"have shape [B] = [{count}]", list(given.shape))
+    return given if rows is None else given[rows]
 
 
 def checked_ends(

@@ -45,7 +45,12 @@ class TrajectoryBatch(Mapping[str, Array]):
     __slots__ = ("_arrays", "_per_token")
 
     def __init__(self, arrays: Mapping[str, Array], per_token: Iterable[str] = _PER_TOKEN) -> None:
-        self._arrays = dict(arrays)
+        given: Any = arrays
+        if not isinstance(given, Mapping):
+            rule = "be a dict of arrays"
+            actual = type(given).__name__
+            raise argument_error("TrajectoryBatch", "arrays", rule, actual, kind=TypeError)
+        self._arrays = dict(given)
         self._per_token = frozenset(per_token)
 
     def __getitem__(self, name: str) -> Array:
@@ -87,6 +92,7 @@ class TrajectoryBatch(Mapping[str, Array]):
         check.array("rows", rows, ["K"], INTEGERS)
         replaced = np.asarray(rows)
         count = self._checked_ends(check.function, "self").size - 1
+        check_batch(check, "others", others)
         given = others._checked_ends(check.function, "others").size - 1
         if given != len(replaced):
             raise check.error(
@@ -104,8 +110,15 @@ class TrajectoryBatch(Mapping[str, Array]):
     def concatenate(batches: "Sequence[TrajectoryBatch]") -> "TrajectoryBatch":
         """One packed batch of several: of the arrays that all of them have."""
         function = "TrajectoryBatch.concatenate"
+        given: Any = batches
+        if isinstance(given, TrajectoryBatch) or not isinstance(given, Sequence):
+            rule = "be a list of batches"
+            actual = type(given).__name__
+            raise argument_error(function, "batches", rule, actual, kind=TypeError)
         if not batches:
             raise argument_error(function, "batches", "not be empty", "[]")
+        for i, batch in enumerate(batches):
+            check_batch(Arguments(function), f"batches[{i}]", batch)
         counts = [batch._checked_ends(function, "batches").size - 1 for batch in batches]
         sources = np.repeat(np.arange(len(batches)), counts)
         positions = np.concatenate([np.arange(count) for count in counts])
@@ -117,6 +130,13 @@ class TrajectoryBatch(Mapping[str, Array]):
         ):
             raise argument_error(function, argument, "be packed", "another batch")
         return np.asarray(self.cu_seqlens)
+
+
+def check_batch(arguments: Arguments, name: str, batch: object) -> None:
+    """That an argument is a TrajectoryBatch."""
+    if not isinstance(batch, TrajectoryBatch):
+        rule = "be a TrajectoryBatch"
+        raise arguments.error(name, rule, type(batch).__name__, kind=TypeError)
 
 
 def _gathered(batches: Sequence[TrajectoryBatch], sources: Any, rows: Any) -> TrajectoryBatch:

@@ -7,9 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl._dispatch import INTEGERS, Arguments, Array, address, contiguous
+from fastrl.replay.arguments import checked_array
 from fastrl.replay.trajectory_arguments import (
     TRAJECTORY_ARRAYS,
     as_numpy,
+    check_on_cpu,
     checked_handles,
     finite_vectors,
     limit,
@@ -67,7 +69,8 @@ class TrajectoryDraws:
         count = -1 if n is None else check.integer("n", n, low=1, high=2**31 - 1)
         check.choice("order", order, _ORDERS)
         random = order in ("uniform", "weighted")
-        if check.flag("replacement", replacement) and (not random or n is None):
+        replacement = check.flag("replacement", replacement)
+        if replacement and (not random or n is None):
             raise check.error("replacement", "be False unless `n` are drawn at random", True)
         if order == "weighted":
             if not self.weighted:
@@ -135,7 +138,7 @@ class TrajectoryDraws:
         )
         named = None
         if group_ids is not None:
-            check.array("group_ids", group_ids, ["G"], INTEGERS)
+            check_on_cpu(check, "group_ids", group_ids, ["G"], INTEGERS)
             named = contiguous(as_numpy(group_ids), "int64")
             count = len(named)
         weights: list[float] = []
@@ -217,7 +220,11 @@ class TrajectoryDraws:
         return handles, scores
 
     def _checked_weights(self, check: Arguments, weights: Array | Sequence[float]) -> list[float]:
-        numbers = np.asarray(as_numpy(weights), np.float64)
+        numbers = checked_array(check, "bucket_weights", weights)
+        if numbers.dtype.kind not in "fiub":
+            rule = "hold numbers"
+            raise check.error("bucket_weights", rule, numbers.dtype, kind=TypeError)
+        numbers = numbers.astype(np.float64)
         if numbers.shape != (self.num_buckets,):
             rule = f"have shape [num_buckets] = [{self.num_buckets}]"
             raise check.error("bucket_weights", rule, list(numbers.shape))
