@@ -278,6 +278,45 @@ def test_nothing_is_before_rows_that_were_overwritten():
     assert not batch.is_first.any()
 
 
+def test_an_episode_whose_row_before_was_overwritten_has_its_begin():
+    # Rows 0 … 5 are an episode, 6 … 16 one of ten steps, whose first row is now the oldest.
+    fields = {"observations": Field((), "int64", stack=2), "rewards": ((), "float32")}
+    buffer = filled([5, 10], open_steps=9, capacity=20, fields=fields, sampler=Prioritized())
+    assert int(buffer.places(buffer.handles()).rows.min()) == 6
+    batch = only(buffer, 8, 3, burn_in=5)
+    assert as_list(batch.positions) == [6, 7, 8, 9, 10, 11, -1, -1, -1]
+    assert as_list(batch.is_first) == [True, *[False] * 8]
+    assert as_list(batch.observations[..., 0])[:3] == [6, 6, 7]  # what is before the first is it
+    assert as_list(batch.observations[..., 1])[:3] == [6, 7, 8]
+    # One row more, and the begin of that episode is gone.
+    buffer.add(
+        observations=np.array([26]),
+        rewards=np.zeros(1),
+        terminated=np.zeros(1, bool),
+        truncated=np.zeros(1, bool),
+    )
+    batch = only(buffer, 8, 3, burn_in=5)
+    assert as_list(batch.positions)[:2] == [8, 9]
+    assert not batch.is_first.any()
+
+
+def test_places_say_where_episodes_began_and_how_they_ended():
+    buffer = filled([5, 10, 3], open_steps=4, capacity=20, truncated=True, sampler=Prioritized())
+    handles = buffer.handles()
+    places = buffer.places(handles)
+    rows = places.rows
+    np.testing.assert_array_equal(
+        places.begins, np.where(rows < 17, 6, np.where(rows < 21, 17, 21))
+    )
+    assert int(places.first_rows.min()) == int(rows.min()) > 5
+    np.testing.assert_array_equal(places.truncated, rows < 21)
+    assert not places.terminated.any()
+    buffer.evict(handles[rows == 15])
+    places = buffer.places(handles)
+    np.testing.assert_array_equal(places.truncated, (rows > 16) & (rows < 21))
+    np.testing.assert_array_equal(places.complete, rows < 21)
+
+
 def crossings(batch, columns):
     """Sequences that hold rows of two episodes, or rows that are not neighbors."""
     episodes, steps = batch.observations[..., 0], batch.observations[..., 1]

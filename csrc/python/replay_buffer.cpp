@@ -117,17 +117,20 @@ void bind_calls(nb::class_<BoundReplayBuffer>& bound) {
   bound.def(
       "places",
       [](BoundReplayBuffer& self, std::uintptr_t handles, std::int64_t n, std::uintptr_t lanes,
-         std::uintptr_t rows, std::uintptr_t first_rows, std::uintptr_t last_rows,
-         std::uintptr_t complete) {
-        const ReplayBuffer::Places to{pointer<std::int64_t>(lanes), pointer<std::int64_t>(rows),
-                                      pointer<std::int64_t>(first_rows),
-                                      pointer<std::int64_t>(last_rows),
-                                      pointer<std::uint8_t>(complete)};
+         std::uintptr_t rows, std::uintptr_t begins, std::uintptr_t first_rows,
+         std::uintptr_t last_rows, std::uintptr_t complete, std::uintptr_t terminated,
+         std::uintptr_t truncated) {
+        const ReplayBuffer::Places to{
+            pointer<std::int64_t>(lanes),      pointer<std::int64_t>(rows),
+            pointer<std::int64_t>(begins),     pointer<std::int64_t>(first_rows),
+            pointer<std::int64_t>(last_rows),  pointer<std::uint8_t>(complete),
+            pointer<std::uint8_t>(terminated), pointer<std::uint8_t>(truncated)};
         self.released(
             [&](ReplayBuffer& from) { from.places(span_at<std::uint64_t>(handles, n), to); });
       },
-      nb::arg("handles"), nb::arg("n"), nb::arg("lanes"), nb::arg("rows"), nb::arg("first_rows"),
-      nb::arg("last_rows"), nb::arg("complete"));
+      nb::arg("handles"), nb::arg("n"), nb::arg("lanes"), nb::arg("rows"), nb::arg("begins"),
+      nb::arg("first_rows"), nb::arg("last_rows"), nb::arg("complete"), nb::arg("terminated"),
+      nb::arg("truncated"));
   bound.def(
       "drawable_handles",
       [](BoundReplayBuffer& self, std::uintptr_t to, std::int64_t capacity) {

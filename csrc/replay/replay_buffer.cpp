@@ -282,6 +282,12 @@ std::int64_t ReplayBuffer::evict(std::span<const std::uint64_t> handles) {
   return evicted;
 }
 
+std::uint32_t ReplayBuffer::drawable_flags(std::int64_t lane, std::int64_t row) const {
+  if (!lanes_.holds(lane, row)) return 0;
+  const std::int64_t slot = lanes_.slot_of(lane, row);
+  return drawable_.test(slot) ? rows_.header(slot).flags : 0;
+}
+
 void ReplayBuffer::places(std::span<const std::uint64_t> handles, const Places& to) {
   const Guard guard(*this);
   for (std::size_t i = 0; i < handles.size(); ++i) {
@@ -294,9 +300,13 @@ void ReplayBuffer::places(std::span<const std::uint64_t> handles, const Places& 
     const Episode episode = lanes_.episode_of(lane, rows_.header(slot).episode);
     to.lanes[i] = lane;
     to.rows[i] = lanes_.row_of(lane, slot);
+    to.begins[i] = episode.begin;
     to.first_rows[i] = episode.first;
     to.last_rows[i] = episode.last;
     to.complete[i] = episode.complete ? 1 : 0;
+    const std::uint32_t flags = episode.complete ? drawable_flags(lane, episode.last - 1) : 0;
+    to.terminated[i] = (flags & RowHeader::kTerminated) != 0 ? 1 : 0;
+    to.truncated[i] = (flags & RowHeader::kTruncated) != 0 ? 1 : 0;
   }
 }
 

@@ -127,9 +127,13 @@ class ReplayBuffer {
   struct Places {
     std::int64_t* lanes;
     std::int64_t* rows;
+    std::int64_t* begins;      // where the episode began, which may have been overwritten
     std::int64_t* first_rows;  // of the episode, among the rows that are held
     std::int64_t* last_rows;
     std::uint8_t* complete;  // whether the last row is the final observation
+    // How the step before that one ended the episode. Both 0 where it cannot be drawn any more.
+    std::uint8_t* terminated;
+    std::uint8_t* truncated;
   };
   void places(std::span<const std::uint64_t> handles, const Places& to);
 
@@ -208,6 +212,8 @@ class ReplayBuffer {
   std::span<const std::int64_t> drawable_slots(const char* function,
                                                std::span<const std::uint64_t> handles);
   bool is_pending(std::int64_t slot) const;
+  // Of a row that can be drawn, else 0.
+  std::uint32_t drawable_flags(std::int64_t lane, std::int64_t row) const;
   LimiterCounts counts() const {
     return {header_.num_added, header_.num_sampled, drawable_.count()};
   }

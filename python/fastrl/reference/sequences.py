@@ -52,17 +52,15 @@ def sequence(
 
 
 def _is_first(buffer: ReplayBuffer, lane: int, row: int) -> bool:
-    """Whether an episode is known to begin here: the row before, if any, is still there."""
+    """Whether an episode begins here, which is known even where the row before is not there."""
     steps = buffer.lanes[lane]
-    if row == 0:
-        return True
-    return row > buffer.oldest(lane) and steps[row - 1].episode != steps[row].episode
+    return row == 0 or steps[row - 1].episode != steps[row].episode
 
 
 def _is_usable(buffer: ReplayBuffer, lane: int, row: int, episode: int) -> bool:
     if row < buffer.oldest(lane) or buffer.lanes[lane][row].episode != episode:
         return False
-    # The rows of its stack, up to the one where the episode is known to begin.
+    # The rows of its stack, up to the one where the episode begins.
     for before in range(row, row - buffer.stack, -1):
         if before < buffer.oldest(lane):
             return False

@@ -28,7 +28,7 @@ from fastrl.replay.arguments import (
 )
 from fastrl.replay.batch import OUTPUTS, Batch, Rings, as_tensors, make_ring
 from fastrl.replay.buffer_layout import BufferLayout, check_layout, from_json
-from fastrl.replay.episodes import Places
+from fastrl.replay.episodes import Places, places_of
 from fastrl.replay.eviction import chosen_handles
 from fastrl.replay.fields import leaves_of
 from fastrl.replay.limiter import SamplesPerInsert, check_timeout, limiter_of
@@ -388,8 +388,11 @@ class ReplayBuffer:
             ring = self._rings.get((n, output)) if type(n) is int else None
         except TypeError:  # what has no hash is no name, either
             index, ring = -1, None
-        if ring is None or index < 0 or importance_exponent is not None or not (
-            relabel is None or callable(relabel)
+        if (
+            ring is None
+            or index < 0
+            or importance_exponent is not None
+            or not (relabel is None or callable(relabel))
         ):
             arguments = Arguments("sample")
             n = arguments.integer("n", n, low=1, high=MAX_DRAWS)
@@ -483,12 +486,7 @@ class ReplayBuffer:
         Args:
             handles: [n] uint64.
         """
-        chosen = check_handles(Arguments("places"), handles)
-        n = len(chosen)
-        lanes, rows, first_rows, last_rows = np.empty((4, n), np.int64)
-        found = Places(lanes, rows, first_rows, last_rows, np.empty(n, np.bool_))
-        self._native.places(address(chosen), n, *(address(array) for array in found))
-        return found
+        return places_of(self._native, check_handles(Arguments("places"), handles))
 
     def gather_rows(
         self, lanes: Array, rows: Array, names: Sequence[str] | None = None

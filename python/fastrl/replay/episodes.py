@@ -1,6 +1,6 @@
 """Where rows lie, and which rows are an episode's."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Handles = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 _SLOT = np.uint64(0xFFFFFFFF)
 _GENERATION = np.uint64(32)
@@ -24,16 +25,31 @@ class Places(NamedTuple):
     Attributes:
         lanes: Their lanes.
         rows: Their numbers.
+        begins: Where the episode began; that row may have been overwritten.
         first_rows: The first row of the episode, among those that are still there.
         last_rows: The last row of the episode so far.
         complete: Whether that is its final observation.
+        terminated: Whether the episode's last step terminated it. False where the episode goes on,
+            and where that step has been overwritten or evicted.
+        truncated: Whether that step was cut off; False as above.
     """
 
     lanes: Numbers
     rows: Numbers
+    begins: Numbers
     first_rows: Numbers
     last_rows: Numbers
-    complete: npt.NDArray[np.bool_]
+    complete: Flags
+    terminated: Flags
+    truncated: Flags
+
+
+def places_of(native: Any, handles: Handles) -> Places:
+    """Where the rows of a native buffer are; an error where some are not there any more."""
+    n = len(handles)
+    found = Places(*np.empty((5, n), np.int64), *np.empty((3, n), np.bool_))
+    native.places(address(handles), n, *(address(array) for array in found))
+    return found
 
 
 class EndedEpisodes(NamedTuple):

@@ -1,6 +1,6 @@
 """Sequences out of rows that lie in the order of time, for recurrent networks and long returns."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from fastrl import _core
 from fastrl._dispatch import Arguments, Array, address
 from fastrl.replay.arguments import MAX_DRAWS, checked_array
 from fastrl.replay.batch import OUTPUTS, Batch, Rings, allocate, as_tensors
+from fastrl.replay.episodes import places_of
 from fastrl.replay.fields import Leaf, nested
 
 BOUNDARIES = ("pad", "stop", "shift")
@@ -37,8 +38,7 @@ class SequenceBatch(Batch):
         truncated: [n, T], whether it was cut off there; the observation after it counts.
         validity_mask: [n, T], whether there is a row.
         learning_mask: [n, T], the steps to learn from: no burn-in, no bootstrap rows, no padding.
-        is_first: [n, T], whether the row is an episode's first one, False where the row before it
-            has been overwritten.
+        is_first: [n, T], whether the row is an episode's first one.
         positions: [n, T] int64, the rows' numbers in their lanes; −1 where padded.
         step_handles: [n, T] uint64, of the rows; 2^64 − 1, which no row has, where padded.
         handles: [n] uint64, of the steps that were drawn, to give priorities to.
@@ -167,63 +167,38 @@ class SequenceReader:
         generations, positions = np.divmod(rows, self._rows_per_lane)
         return (generations << 32 | (lanes * self._rows_per_lane + positions)).astype(np.uint64)
 
-    def _places(
-        self, handles: npt.NDArray[np.uint64]
-    ) -> tuple[Numbers, Numbers, Numbers, Numbers, Mask]:
-        lanes, rows, first, last = np.empty((4, len(handles)), np.int64)
-        complete = np.empty(len(handles), np.bool_)
-        found = (lanes, rows, first, last, complete)
-        self._native.places(address(handles), len(handles), *(address(array) for array in found))
-        return found
-
     def _windows(self, cut: Cut, handles: npt.NDArray[np.uint64]) -> _Windows:
         try:
-            lanes, drawn, first, last, complete = self._places(handles)
+            places = places_of(self._native, handles)
         except ValueError:
             raise _OverwrittenError from None
-
-        # How episodes ended whose end is near. An evicted step cannot tell: the episode is taken as
-        # one that goes on, in which it is the newest.
-        terminated, truncated = np.zeros((2, cut.n), np.bool_)
-        reach = cut.length + cut.bootstrap
-        near = np.flatnonzero(complete & (drawn + reach > last - 1))
-
-        def read_ends(chosen: Numbers) -> None:
-            named = self._handles(lanes[chosen], last[chosen] - 1)
-            values = self._native.gather(address(named), len(chosen), self._ring(cut.n))
-            terminated[chosen] = values["terminated"][: len(chosen)]
-            truncated[chosen] = values["truncated"][: len(chosen)]
-
-        evicted = _refused(read_ends, near)
-        last[evicted] -= 1
+        drawn, first = places.rows, places.first_rows
+        # An evicted step does not say how it ended its episode, which is taken as one that goes on
+        # and in which that step is the newest.
+        evicted = places.complete & ~places.terminated & ~places.truncated
+        last = places.last_rows - evicted
         if (last <= drawn).any():
             raise _OverwrittenError
 
         starts = drawn
         if cut.boundary == "shift":
             starts = np.minimum(drawn, last - cut.length)
-        # The first row that is held may be inside of its episode; then the next ones have lost a
-        # part of their stacks. The drawn row has all of its own.
-        inside = np.zeros(cut.n, np.bool_)
-        near = np.flatnonzero((starts - cut.burn_in < first + self._stack) & (first > 0))
-        inside[
-            _refused(
-                lambda chosen: self._places(self._handles(lanes[chosen], first[chosen] - 1)), near
-            )
-        ] = True
+        # Where the first row that is held is inside of its episode, the next ones have lost a part
+        # of their stacks. The drawn row has all of its own.
+        inside = places.begins < first
         lowest = np.where(inside, np.minimum(first + self._stack - 1, drawn), first)
         starts = np.maximum(starts, lowest)
         begins = np.maximum(starts - cut.burn_in, lowest)
         return _Windows(
-            lanes,
+            places.lanes,
             begins,
             starts,
             np.minimum(starts + cut.length, last),
-            np.minimum(starts + reach, last + 1),
-            ~inside & (begins == first),
+            np.minimum(starts + cut.length + cut.bootstrap, last + 1),
+            begins == places.begins,
             last,
-            terminated,
-            truncated,
+            places.terminated,
+            places.truncated,
         )
 
     def _read(self, cut: Cut, windows: _Windows) -> dict[str, Any]:
@@ -309,20 +284,6 @@ def _make_set(n: int, num_fields: int, discount_dtype: np.dtype[Any]) -> Any:
     }
     nothing = [None] * num_fields
     return _core.BatchSet(rest, nothing, nothing, rest)
-
-
-def _refused(call: Callable[[Numbers], Any], chosen: Numbers) -> Numbers:
-    """The few of these for which a call refuses a whole batch, by halving."""
-    if len(chosen) == 0:
-        return chosen
-    try:
-        call(chosen)
-    except ValueError:
-        if len(chosen) == 1:
-            return chosen
-        half = len(chosen) // 2
-        return np.concatenate((_refused(call, chosen[:half]), _refused(call, chosen[half:])))
-    return chosen[:0]
 
 
 def _batch(values: dict[str, Any], output: str) -> SequenceBatch:
