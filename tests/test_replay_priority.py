@@ -7,8 +7,9 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from fastrl.reference import priority as reference
-from fastrl.replay import PriorityIndex
+from fastrl.replay import MixReplay, Prioritized, PriorityIndex, ReplayBuffer
 from tolerance import assert_close
 
 SCHEMES = ("independent", "stratified", "systematic", "without_replacement")
@@ -43,6 +44,97 @@ def assert_same(index, twin):
     assert index.total == sum(expected)
     assert len(index) == sum(weight > 0 for weight in expected)
     assert index.largest_priority == (twin.largest_priority or 1.0)
+
+
+def test_one_absurd_priority_makes_others_equal_until_it_is_gone():
+    index = PriorityIndex(64, priority_exponent=1.0)
+    slots, ordinary = np.arange(64), np.arange(1.0, 65.0)
+
+    def errors():
+        exact = ordinary / ordinary.sum()
+        return np.abs(index.weights(slots) / index.total / exact - 1)
+
+    index.set_priorities(slots, ordinary)
+    assert errors().max() < 64 * 2.0**-29
+    index.set_priorities([7], [1e30])
+    weights = index.weights(slots)
+    # None is left out, and probabilities are still those of the weights.
+    assert len(index) == 64
+    np.testing.assert_array_equal(np.delete(weights, 7), 1)
+    assert 2**29 <= weights[7] < 2**30
+    drawn = index.draw(64, scheme="without_replacement")
+    assert sorted(drawn.slots) == slots.tolist()
+    # Gone: once as many were given as there are slots, none of them absurd, the scale is right.
+    for _ in range(2):
+        index.set_priorities(slots, ordinary)
+        weights = index.weights(slots)
+        assert len(set(weights.tolist())) == 1, "what was made equal stays so"
+    index.set_priorities(slots[:32], ordinary[:32])
+    # Who has not been given anew counts as up to 8 times the largest that was given.
+    equal, given = index.weights(slots[32:]), index.weights(slots[:32])
+    assert len(set(equal.tolist())) == 1
+    assert 1 <= equal[0] / (given.max() * 64 / 32) <= 8
+    index.set_priorities(slots[32:], ordinary[32:])
+    assert errors().max() < 64 * 2.0**-29
+
+
+def test_kept_priorities_survive_an_absurd_one():
+    index = PriorityIndex(8, priority_exponent=1.0, keep_priorities=True)
+    ordinary = np.arange(1.0, 9.0)
+    index.set_priorities(np.arange(8), ordinary)
+    index.set_priorities([0], [1e30])
+    np.testing.assert_array_equal(index.weights(np.arange(1, 8)), 1)
+    index.set_priorities(np.zeros(8, np.int64), np.ones(8))
+    shares = index.weights(np.arange(8)) / index.total
+    np.testing.assert_allclose(shares, ordinary / ordinary.sum(), rtol=8 * 2.0**-29)
+
+
+@pytest.mark.parametrize("k", [0, 5, 20, 28])
+def test_the_relative_error_of_a_probability_is_bounded(k):
+    index = PriorityIndex(1001, priority_exponent=1.0)
+    priorities = np.concatenate(([1.0], np.random.default_rng(k).uniform(2.0**-k, 1.0, 1000)))
+    index.set_priorities(np.arange(1001), priorities)
+    weights = index.weights(np.arange(1001)) / index.weights([0])
+    assert np.abs(weights / priorities - 1).max() <= 2.0 ** (k - 30) * (1 + 1e-9)
+
+
+def test_an_absurd_priority_goes_with_its_row():
+    sampler = Prioritized(1.0, new_priority="max_in_buffer")
+    buffer = ReplayBuffer(50, {"numbers": ((), "int64")}, sampler=sampler)
+    no = np.zeros((50, 1), bool)
+    rows = {"numbers": np.arange(50)[:, None], "terminated": no, "truncated": no}
+    buffer.add(**rows)
+    ordinary = np.arange(1.0, 51.0)
+    buffer.update_priorities(buffer.handles()[:1], [1e30])
+    buffer.update_priorities(buffer.handles()[1:], ordinary[1:])
+    assert len(set(buffer.priorities(buffer.handles())[1:])) == 1
+    buffer.add(**{name: values[:1] for name, values in rows.items()})  # over the absurd one
+    for _ in range(3):
+        buffer.update_priorities(buffer.handles(), ordinary)
+    np.testing.assert_allclose(buffer.priorities(buffer.handles()), ordinary, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_priorities_of_half_precision(dtype):
+    values = torch.tensor([0.5, 1.25, 3.0, 0.0]).to(getattr(torch, dtype))
+    exact = values.double().numpy()
+    index = PriorityIndex(4, priority_exponent=1.0)
+    index.set_priorities(np.arange(4), values)
+    np.testing.assert_allclose(index.weights(np.arange(4)) / index.total, exact / exact.sum())
+    buffer = ReplayBuffer(8, {"numbers": ((), "int64")}, num_lanes=4, sampler=Prioritized(1.0))
+    no = np.zeros(4, bool)
+    given = buffer.add(numbers=np.arange(4), terminated=no, truncated=no, priorities=values)
+    np.testing.assert_allclose(buffer.priorities(given[:3]), exact[:3])
+    assert not len(buffer.sample(50).handles[buffer.sample(50).handles == given[3]])
+    assert buffer.update_priorities(given, values.flip(0)) == 4
+    np.testing.assert_allclose(buffer.priorities(given[1:]), exact[::-1][1:])
+    mix = MixReplay({"a": buffer})
+    mix.update_priorities(given, values * 2, np.zeros(4, np.int64))
+    np.testing.assert_allclose(buffer.priorities(given[:3]), 2 * exact[:3])
+    wrong = values.clone()
+    wrong[1] = -1
+    with pytest.raises(ValueError, match="update_priorities: `priorities` must be finite and at"):
+        buffer.update_priorities(given, wrong)
 
 
 @pytest.mark.parametrize("seed", range(4))

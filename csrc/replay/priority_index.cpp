@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <type_traits>
+#include <utility>
 
 #include "core/check.h"
 #include "replay/power.h"
@@ -41,7 +42,7 @@ PriorityIndex::PriorityIndex(std::byte* memory, std::int64_t capacity, bool keep
                                                               SumTree::memory_size(capacity))
                                    : nullptr) {
   static_assert(sizeof(Header) <= kHeaderBytes);
-  if (header_->is_initialized == 0) *header_ = {1, 1.0, 1.0, 0, 0, 0, 0};
+  if (header_->is_initialized == 0) *header_ = {1, 1.0, 1.0, 0, 0, 0, 0, 0.0};
 }
 
 template <typename Priority>
@@ -90,6 +91,7 @@ void PriorityIndex::set_any(const char* function, std::span<const std::int64_t> 
     const bool is_first = header_->has_priorities == 0;
     header_->largest_ever = is_first ? largest : std::max(header_->largest_ever, largest);
     header_->has_priorities = 1;
+    header_->largest_since_look = std::max(header_->largest_since_look, largest);
   }
   look_for_lost_range(static_cast<std::int64_t>(slots.size()));
 }
@@ -105,6 +107,7 @@ PriorityIndex::NewItem PriorityIndex::new_item(const char* function, NewPriority
   }
   if (keeps_priorities()) priority = static_cast<double>(kept(priority));
   make_room_for(priority);
+  header_->largest_since_look = std::max(header_->largest_since_look, priority);
   return {priority_weight(priority, header_->exponent, header_->scale), kept(priority)};
 }
 
@@ -192,9 +195,19 @@ void PriorityIndex::look_for_lost_range(std::int64_t updates) {
   header_->updates_since_look += updates;
   if (header_->updates_since_look < capacity()) return;
   header_->updates_since_look = 0;
+  const double given = std::exchange(header_->largest_since_look, 0.0);
   const std::uint32_t largest = tree_.extremes().largest;
   if (largest == 0 || largest >= kSmallLargest) return;
-  rescale(header_->scale + kTargetLog2 - (std::bit_width(largest) - 1));
+  if (keeps_priorities()) {
+    const double kept_largest = *std::max_element(priorities_, priorities_ + capacity());
+    rescale(kTargetLog2 - weight_log2(kept_largest, header_->exponent));
+  } else if (largest > 1) {
+    rescale(header_->scale + kTargetLog2 - (std::bit_width(largest) - 1));
+  } else if (given > 0.0) {
+    // Nobody knows how small these priorities are.
+    const std::int64_t fitting = kTargetLog2 - weight_log2(given, header_->exponent);
+    if (fitting > header_->scale) rescale(fitting);
+  }
 }
 
 void PriorityIndex::set_exponent(const char* function, double exponent) {

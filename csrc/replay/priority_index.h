@@ -4,7 +4,9 @@
 //           all: it goes down when a weight would overflow, and up when, after as many updates as
 //           there are slots, the largest weight is below 2^20. Then all weights are computed anew
 //           from the priorities where these are kept, else multiplied by the power of two and
-//           rounded. Probabilities always are those of the integer weights, and importance weights
+//           rounded. Where all weights are 1, which says nothing but that a priority that is gone
+//           was far larger, the scale is that of the largest priority given since the last look,
+//           and they all become the largest weight there is. Probabilities always are those of the integer weights, and importance weights
 //           use these, so estimates stay unbiased whatever the rounding was.
 // Cost      4.7 bytes a slot; 4 more with `keeps_priorities`.
 // Limits    Not synchronized. Weights hold 2^32 of the range of p^exponent: smaller ones are 1.
@@ -93,6 +95,7 @@ class PriorityIndex final : public WeightedSlots {
     std::uint64_t has_priorities;     // somebody has set one
     std::int64_t updates_since_look;  // at how small the largest weight has become
     std::int64_t next_scale;          // of weights that are being shifted
+    double largest_since_look;        // of the priorities that were given
   };
 
   template <typename Priority>

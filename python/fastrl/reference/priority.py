@@ -189,6 +189,7 @@ class PriorityIndex(_Index):
         self.scale = 0
         self._kept = [0.0] * capacity if keep_priorities else None
         self._updates_since_look = 0
+        self._largest_since_look = 0.0
 
     def line(self) -> list[tuple[int, int]]:
         """Slots in order."""
@@ -203,6 +204,7 @@ class PriorityIndex(_Index):
         for slot, p in zip(slots, values, strict=True):
             self._set(slot, self._weight(p), p)
         self._saw(values)
+        self._largest_since_look = max(self._largest_since_look, *values)
         self._look_for_lost_range(len(slots))
 
     def set_new(self, slots: Sequence[int], priority: str | float) -> None:
@@ -221,6 +223,7 @@ class PriorityIndex(_Index):
             value = self._as_kept(value)
             self._make_room_for(value)
             weight = self._weight(value)
+            self._largest_since_look = max(self._largest_since_look, value)
         for slot in slots:
             self._set(slot, weight, value)
         self._look_for_lost_range(len(slots))
@@ -292,9 +295,19 @@ class PriorityIndex(_Index):
         if self._updates_since_look < self.capacity:
             return
         self._updates_since_look = 0
+        given, self._largest_since_look = self._largest_since_look, 0.0
         largest = max(self.weights)
-        if 0 < largest < _SMALL_LARGEST:
+        if not 0 < largest < _SMALL_LARGEST:
+            return
+        if self._kept is not None:
+            self._rescale(_TARGET_LOG2 - self._log2(max(self._kept)))
+        elif largest > 1:
             self._rescale(self.scale + _TARGET_LOG2 - (largest.bit_length() - 1))
+        elif given > 0.0:
+            # Nobody knows how small these priorities are: they become the largest there are.
+            fitting = _TARGET_LOG2 - self._log2(given)
+            if fitting > self.scale:
+                self._rescale(fitting)
 
 
 def bucket_of(priority: float) -> int:
