@@ -53,7 +53,10 @@ class ReplayBuffer:
     counting, and a transition can be drawn as soon as the row after it is there.
 
     Handles name a row for ever: a priority that comes after its row was overwritten is refused and
-    counted, it never lands on a newer one. The same seed and calls give the same batches, on any
+    counted, it never lands on a newer one. One that this buffer never gave out is an error where it
+    can be told: handles count from 0 in every buffer, so one of another buffer that has as many
+    rows is taken for this one's. They are numbers, equal in a buffer that was loaded and in all
+    processes. The same seed and calls give the same batches, on any
     processor, with any number of threads.
 
     All threads of a process may call it at once, without holding up each other's Python, and with
