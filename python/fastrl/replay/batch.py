@@ -78,6 +78,15 @@ class Batch:
         return f"Batch(n={len(self)}, {', '.join(self.__dict__)})"
 
 
+def batch_of(values: dict[str, Any], output: str) -> Batch:
+    """A batch of these arrays, or of tensors over them."""
+    if output == "numpy":
+        return Batch.of(values)
+    import torch
+
+    return Batch.of(as_tensors(values, torch.from_numpy))
+
+
 def allocate(shape: tuple[int, ...], dtype: npt.DTypeLike, pinned: bool) -> npt.NDArray[Any]:
     """An array that owns its memory, so that a view of it counts as a reference to it."""
     if pinned:

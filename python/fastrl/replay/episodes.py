@@ -8,7 +8,7 @@ import numpy.typing as npt
 from fastrl._dispatch import address
 
 if TYPE_CHECKING:
-    from fastrl.replay.buffer import ReplayBuffer
+    from fastrl.replay.buffer_facts import BufferFacts
 
 Handles = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
@@ -70,7 +70,7 @@ class EndedEpisodes(NamedTuple):
     oldest_rows: Numbers
 
 
-def ended_episodes(buffer: "ReplayBuffer", after: Numbers) -> EndedEpisodes:
+def ended_episodes(buffer: "BufferFacts", after: Numbers) -> EndedEpisodes:
     """Those that come after number ``after[lane]`` of each lane; O(1) an episode."""
     native = buffer._native
     oldest_rows = np.empty(buffer.num_lanes, np.int64)
@@ -86,14 +86,14 @@ def ended_episodes(buffer: "ReplayBuffer", after: Numbers) -> EndedEpisodes:
         room = count
 
 
-def lanes_and_rows(buffer: "ReplayBuffer", handles: Handles) -> tuple[Numbers, Numbers]:
+def lanes_and_rows(buffer: "BufferFacts", handles: Handles) -> tuple[Numbers, Numbers]:
     """Where handles point to, from their numbers alone."""
     rows_per_lane = buffer.capacity // buffer.num_lanes
     lanes, places = np.divmod((handles & _SLOT).astype(np.int64), rows_per_lane)
     return lanes, (handles >> _GENERATION).astype(np.int64) * rows_per_lane + places
 
 
-def handles_of(buffer: "ReplayBuffer", lanes: Numbers, rows: Numbers) -> Handles:
+def handles_of(buffer: "BufferFacts", lanes: Numbers, rows: Numbers) -> Handles:
     """The handles of rows, [n] each."""
     rows_per_lane = buffer.capacity // buffer.num_lanes
     generations, places = np.divmod(rows, rows_per_lane)

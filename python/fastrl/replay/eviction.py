@@ -12,7 +12,7 @@ from fastrl.replay.batch import Batch
 from fastrl.replay.episodes import lanes_and_rows
 
 if TYPE_CHECKING:
-    from fastrl.replay.buffer import ReplayBuffer
+    from fastrl.replay.buffer_rows import BufferRows
 
 Handles = npt.NDArray[np.uint64]
 # Of a batch, or of a dict of the fields that were named.
@@ -20,7 +20,7 @@ Predicate = Callable[[Any], Any]
 
 
 def chosen_handles(
-    buffer: "ReplayBuffer", which: Any, names: Sequence[str] | None, chunk: int
+    buffer: "BufferRows", which: Any, names: Sequence[str] | None, chunk: int
 ) -> Handles:
     """Handles of the transitions that `which` means; see `ReplayBuffer.evict`."""
     arguments = Arguments("evict")
@@ -45,7 +45,7 @@ def chosen_handles(
 
 
 def _read(
-    buffer: "ReplayBuffer", handles: Handles, names: Sequence[str] | None
+    buffer: "BufferRows", handles: Handles, names: Sequence[str] | None
 ) -> tuple[Handles, Batch | dict[str, Any]]:
     """What a function is shown of these, and which ones: others write, so some may have gone."""
     try:
@@ -58,7 +58,7 @@ def _read(
 
 
 def _gathered(
-    buffer: "ReplayBuffer", handles: Handles, names: Sequence[str] | None
+    buffer: "BufferRows", handles: Handles, names: Sequence[str] | None
 ) -> Batch | dict[str, Any]:
     if names is None:
         return buffer.gather(handles)

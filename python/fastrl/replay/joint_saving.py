@@ -93,11 +93,10 @@ class JointSaver:
             saved,
             [(*at, one.options) for at, one in zip(given, layouts, strict=True)],
         )
-        loaded = []
-        for native, one, at in zip(natives, layouts, given, strict=True):
-            buffer = ReplayBuffer.__new__(ReplayBuffer)
-            buffer._take(native, one, *at)
-            loaded.append(buffer)
+        loaded = [
+            ReplayBuffer._of(native, one, *at)
+            for native, one, at in zip(natives, layouts, given, strict=True)
+        ]
         made = cls()
         made._native.adopt(saved)
         load_packed(arguments, "extras", extras, states, others)
