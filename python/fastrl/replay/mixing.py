@@ -7,29 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from fastrl._dispatch import Arguments, Array, address, is_torch
+from fastrl._dispatch import Arguments, Array, address
 from fastrl.replay.arguments import (
     MAX_DRAWS,
     as_numpy,
     check_function,
     check_handles,
-    check_state,
     checked_array,
     converted,
 )
 from fastrl.replay.batch import OUTPUTS, Batch
 from fastrl.replay.buffer import Relabel, ReplayBuffer
+from fastrl.replay.joined_batches import check_joinable, concatenated, pinned
 from fastrl.replay.joint_saving import JointSaver
 from fastrl.replay.limiter import check_timeout
+from fastrl.replay.mix_saving import KIND, MixSaves
 from fastrl.replay.samplers import Marked, Uniform
-from fastrl.replay.saving import SaveReport, Stateful
+from fastrl.replay.saving import Stateful
 from fastrl.replay.shares import Shares
 from fastrl.replay.single_steps import like
 
-_KIND = "MixReplay"
 
-
-class MixReplay:
+class MixReplay(MixSaves):
     """Draws batches of which each buffer has its exact share.
 
     Counts are rounded by the largest remainder, and what is rounded away is carried to the next
@@ -93,7 +92,7 @@ class MixReplay:
                 rule = f"have the fields of the first, {sorted(first)}"
                 names = sorted(buffer.field_names)
                 raise arguments.error(f"sources[{name!r}]", rule, names)
-            _check_joinable(arguments, name, next(iter(self._sources.values())), buffer)
+            check_joinable(arguments, name, next(iter(self._sources.values())), buffer)
         given: Any = dict.fromkeys(self._sources, 1.0) if shares is None else shares
         if not isinstance(given, Mapping) or set(given) != set(self._sources):
             shown = list(given) if isinstance(given, Mapping) else type(given).__name__
@@ -162,68 +161,6 @@ class MixReplay:
         whole[-1] -= sum(whole)
         self._shares.carried = whole
 
-    def state_dict(self) -> dict[str, Any]:
-        """What is carried, and among which sources; `save` keeps the buffers, too."""
-        return {"carried": list(self._shares.carried), "present": list(self._present)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken, of a mix with the same shares."""
-        arguments = Arguments("load_state_dict")
-        check_state(arguments, state, ("carried", "present"))
-        for name in ("carried", "present"):
-            if not isinstance(state[name], Sequence) or isinstance(state[name], str):
-                actual = type(state[name]).__name__
-                raise arguments.error(f"state[{name!r}]", "be a list", actual, kind=TypeError)
-        last = len(self._sources) - 1
-        present = [
-            arguments.integer("state['present']", i, low=0, high=last) for i in state["present"]
-        ]
-        if sorted(set(present)) != present or not any(self._numbers[i] for i in present):
-            rule = "be different sources in order, and have a share"
-            raise arguments.error("state['present']", rule, present)
-        shares = Shares([self._numbers[i] for i in present])
-        most = len(present) * shares.whole
-        owed = [
-            arguments.integer("state['carried']", number, low=-most, high=most)
-            for number in state["carried"]
-        ]
-        if len(owed) != len(present) or sum(owed) != 0:
-            rule = f"be {len(present)} numbers whose sum is 0"
-            raise arguments.error("state['carried']", rule, owed)
-        shares.carried = owed
-        self._shares, self._present = shares, present
-
-    def save(
-        self, path: str | os.PathLike[str], *, extras: Mapping[str, Stateful] | None = None
-    ) -> SaveReport:
-        """Save all sources, and what is carried, whole or not at all.
-
-        As `ReplayBuffer.save`: a process that is killed leaves the folder's last save of all
-        sources, never some as they are now and others as they were. Each is saved as it is at a
-        moment of its own: writers that go on meanwhile may be further in one than in another.
-
-        Args:
-            path: A folder, which is made.
-            extras: As of `ReplayBuffer.save`.
-
-        Raises:
-            ValueError: The folder holds something else.
-            OSError: The system refused; what was saved before is untouched.
-        """
-        return self._save(path, _KIND, extras)
-
-    def _save(
-        self, path: str | os.PathLike[str], kind: str, extras: Mapping[str, Stateful] | None
-    ) -> SaveReport:
-        about = {
-            "shares": self._numbers,
-            "joint_exponent": self._joint_exponent,
-            "skip_empty": self._skip_empty,
-            "samplers": self._samplers,
-            "state": self.state_dict(),
-        }
-        return self._saver.save(path, kind, self._sources, about, extras)
-
     @classmethod
     def load(
         cls,
@@ -239,7 +176,7 @@ class MixReplay:
             storage: As of `ReplayBuffer`; names of files and shared memory get ".NAME" behind them.
             extras: As of `ReplayBuffer.load`.
         """
-        return cls._load(path, _KIND, storage, extras)
+        return cls._load(path, KIND, storage, extras)
 
     @classmethod
     def _load(
@@ -378,7 +315,7 @@ class MixReplay:
 
     def _joined(self, drawn: list[tuple[int, int, Batch]], n: int, output: str) -> Batch:
         batches = [batch for _, _, batch in drawn]
-        values = {name: _concatenated([b[name] for b in batches]) for name in batches[0]}
+        values = {name: concatenated([b[name] for b in batches]) for name in batches[0]}
         sizes = [len(batch) for batch in batches]
         factors = np.repeat([count / n for _, count, _ in drawn], sizes)
         probabilities = as_numpy(values["probabilities"]) * factors
@@ -389,7 +326,7 @@ class MixReplay:
         values["probabilities"] = like(values["probabilities"], probabilities)
         sources = np.repeat(np.array([i for i, _, _ in drawn], np.int64), sizes)
         values["sources"] = like(values["probabilities"], sources)
-        return Batch.of(_pinned(values) if output == "pinned" else values)
+        return Batch.of(pinned(values) if output == "pinned" else values)
 
     def update_priorities(
         self,
@@ -451,41 +388,3 @@ class MixReplay:
             ),
             None,
         )
-
-
-def _check_joinable(
-    arguments: Arguments, name: str, first: ReplayBuffer, other: ReplayBuffer
-) -> None:
-    """That their batches can stand one behind the other."""
-    expected, actual = (
-        {"/".join(leaf.path): f"{leaf.dtype} {list(leaf.batch_shape)}" for leaf in one._leaves}
-        for one in (first, other)
-    )
-    for field, shape in expected.items():
-        if actual[field] != shape:
-            rule = f"have {field!r} as the first has it, {shape}"
-            raise arguments.error(f"sources[{name!r}]", rule, actual[field])
-    if (first.n_step > 1) != (other.n_step > 1):
-        rule = f"have n_step {'above' if first.n_step > 1 else 'of'} 1, as the first"
-        raise arguments.error(f"sources[{name!r}]", rule, other.n_step)
-
-
-def _concatenated(parts: list[Any]) -> Any:
-    if isinstance(parts[0], Mapping):
-        return {name: _concatenated([part[name] for part in parts]) for name in parts[0]}
-    if is_torch(parts[0]):
-        import torch
-
-        return torch.cat(parts)
-    return np.concatenate(parts)
-
-
-def _pinned(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _pinned(value)
-        if isinstance(value, Mapping)
-        else value.pin_memory()
-        if is_torch(value)
-        else value
-        for name, value in values.items()
-    }

@@ -1,24 +1,13 @@
 """A store of token trajectories: groups, successes, policy versions, uses and age."""
 
-import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fastrl import _core
 from fastrl._dispatch import INTEGERS, MASKS, Arguments, Array, address, contiguous
 from fastrl.replay.arguments import as_integers, checked_array
-from fastrl.replay.saving import (
-    SaveReport,
-    Stateful,
-    check_path,
-    load_packed,
-    packed_states,
-    understood_layout,
-)
 from fastrl.replay.trajectory_arguments import (
     Column,
     as_framework,
@@ -27,6 +16,7 @@ from fastrl.replay.trajectory_arguments import (
     checked_ends,
     checked_handles,
     contiguous_numpy,
+    declared_columns,
     limit,
     numbers_of_rows,
     packed_tokens,
@@ -35,11 +25,12 @@ from fastrl.replay.trajectory_arguments import (
 )
 from fastrl.replay.trajectory_batch import TrajectoryBatch, check_batch
 from fastrl.replay.trajectory_draws import TrajectoryDraws
+from fastrl.replay.trajectory_saving import TrajectorySaves
 
 _BLOCK = 32  # tokens
 
 
-class TrajectoryStore(TrajectoryDraws):
+class TrajectoryStore(TrajectoryDraws, TrajectorySaves):
     """Token trajectories of variable length under a budget of bytes.
 
     Tokens are kept as they were sampled, never re-tokenized: ids, a bit per token for the action
@@ -156,8 +147,8 @@ class TrajectoryStore(TrajectoryDraws):
             "max_bytes": self.max_bytes,
             "max_trajectories": self.max_trajectories,
             "log_probs": bool(own),
-            "token_columns": _declared(self._token_columns, own),
-            "columns": _declared(self._columns, {}),
+            "token_columns": declared_columns(self._token_columns, own),
+            "columns": declared_columns(self._columns, {}),
             "weighted": self.weighted,
             "max_staleness": max_staleness,
             "ttl": ttl,
@@ -172,45 +163,6 @@ class TrajectoryStore(TrajectoryDraws):
             self.max_trajectories, num_blocks, self.num_buckets, token_widths, widths,
             self.weighted, seed=seed, evict_stalest=evict == "stalest", **limits,
         )  # fmt: skip
-
-    def __len__(self) -> int:
-        return int(self._core.totals()["count"])
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """What is kept beside the ids, the mask and the fixed numbers of a trajectory."""
-        return (*self._token_columns, *self._columns)
-
-    @property
-    def num_groups(self) -> int:
-        """Groups that have a trajectory in the store."""
-        return int(self._core.totals()["num_groups"])
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens in the store."""
-        return int(self._core.totals()["num_tokens"])
-
-    @property
-    def policy_version(self) -> int:
-        """The newest version that was added, or that `advance` was told."""
-        return int(self._core.totals()["policy_version"])
-
-    @property
-    def clock(self) -> int:
-        """The time: trajectories added, or what `add` and `advance` were told."""
-        return int(self._core.totals()["clock"])
-
-    @property
-    def counters(self) -> dict[str, Any]:
-        """How many were added, sampled, refused and evicted.
-
-        `added`, `sampled` (draws that counted as a use), `refused_stale`, `refused_updates`, and
-        `evicted` by reason.
-        """
-        totals = self._core.totals()
-        names = ("added", "sampled", "refused_stale", "refused_updates", "evicted")
-        return {name: totals[name] for name in names}
 
     def add(
         self,
@@ -406,32 +358,6 @@ class TrajectoryStore(TrajectoryDraws):
         """Removes all trajectories; their number."""
         return self.remove(self.handles())
 
-    def contains(self, handles: Array) -> npt.NDArray[np.bool_]:
-        """[B] whether each handle's trajectory is still in the store."""
-        asked = checked_handles(Arguments("contains"), handles)
-        there = np.empty(len(asked), np.bool_)
-        self._core.contains(address(asked), len(asked), address(there))
-        return there
-
-    def handles(self) -> npt.NDArray[np.int64]:
-        """All handles, from the oldest policy version to the newest."""
-        return np.array(self._core.handles(), np.int64)
-
-    def group_counts(self, group_ids: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Each group's [G] stored trajectories, and its successes as its bucket counts them."""
-        check = Arguments("group_counts")
-        check_on_cpu(check, "group_ids", group_ids, ["G"], INTEGERS)
-        keys = contiguous(as_numpy(group_ids), "int64")
-        members, successes = np.empty((2, len(keys)), np.int64)
-        self._core.group_counts(address(keys), len(keys), address(members), address(successes))
-        return members, successes
-
-    def bucket_counts(self) -> npt.NDArray[np.int64]:
-        """[num_buckets] the groups with 0, 1, … successes; the last bucket counts all above."""
-        counts = np.empty(self.num_buckets, np.int64)
-        self._core.bucket_counts(address(counts))
-        return counts
-
     def advance(self, policy_version: int | None = None, *, clock: int | None = None) -> None:
         """Says that the policy, or the time, has moved on; what is too old now goes."""
         check = Arguments("advance")
@@ -442,83 +368,6 @@ class TrajectoryStore(TrajectoryDraws):
             check.integer("policy_version", version, low=0, high=2**63 - 1),
             check.integer("clock", time, low=-(2**63), high=2**62),
         )
-
-    def state(self) -> dict[str, npt.NDArray[np.uint8]]:
-        """A copy of all that the store remembers, random state included, as named bytes."""
-        return {name: np.frombuffer(part, np.uint8) for name, part in self._core.state().items()}
-
-    def restore(self, state: Mapping[str, npt.NDArray[np.uint8]]) -> None:
-        """Takes up a `state`, of this store or of one made with the same sizes and columns.
-
-        Limits (`max_staleness`, `ttl`, …) are those of this store; counters are the state's.
-        """
-        check = Arguments("restore")
-        given: Any = state
-        if not isinstance(given, Mapping):
-            raise check.error("state", "be a dict", type(given).__name__, kind=TypeError)
-        parts = []
-        for name, part in state.items():
-            check.array(f"state[{name!r}]", part, [f"bytes of {name}"], ["uint8"])
-            parts.append((name, contiguous(part)))
-        self._core.restore([(name, address(part), part.size) for name, part in parts])
-
-    def save(
-        self, path: str | os.PathLike[str], *, extras: Mapping[str, Stateful] | None = None
-    ) -> SaveReport:
-        """Save the store as it is now, whole or not at all.
-
-        As `ReplayBuffer.save`: atomic, and incremental in each of several folders. Tokens that a
-        folder has already are not written again; all else is, about 200 bytes for each of the most
-        trajectories that there ever were. Other threads may go on: they wait while these numbers
-        and the tokens that came since the save began are copied, about 0.3 ms a MB, and while a
-        trajectory's tokens are now and then. The copies are the memory that is needed, with about
-        150 bytes a trajectory for what lies where.
-
-        Args:
-            path: A folder, which is made.
-            extras: Other objects whose states belong to this one, as of `ReplayBuffer.save`.
-
-        Raises:
-            ValueError: The folder holds something else, such as a `ReplayBuffer`.
-            OSError: The system refused. The store and what was saved before are untouched, and the
-                call can be repeated.
-        """
-        check = Arguments("save")
-        where = check_path(check, path)
-        states, arrays = packed_states(check, "extras", extras)
-        others = [(name, address(array), array.nbytes) for name, array in arrays.items()]
-        layout = json.dumps({"arguments": self._arguments, "extras": states})
-        return SaveReport(*self._core.save(where, layout, others))
-
-    @classmethod
-    def load(
-        cls, path: str | os.PathLike[str], *, extras: Mapping[str, Stateful] | None = None
-    ) -> "TrajectoryStore":
-        """The store that was saved, exactly: the same calls give the same batches from here on.
-
-        Tokens, log-probs, groups, versions, uses, counters, random numbers and handles are as they
-        were, and so are the store's arguments. No code is run and no pickle is read. Checksums find
-        damage, not forgery.
-
-        Args:
-            path: The folder.
-            extras: Objects that get their states, as of `ReplayBuffer.load`.
-
-        Raises:
-            ValueError: A file is missing, truncated or changed (the message names it and its
-                segment), of a newer version, or the folder holds something else.
-            OSError: There is no save (FileNotFoundError), or the system refused.
-        """
-        check = Arguments("load")
-        where = check_path(check, path)
-        saved = _core.SavedFolder(where, "TrajectoryStore")
-        with understood_layout(check, where):
-            layout = json.loads(saved.layout)
-            store = cls(**layout["arguments"])
-            states = layout["extras"]
-        others = store._core.load(saved)
-        load_packed(check, "extras", extras, states, others)
-        return store
 
     def _check_weights(self, check: Arguments, weights: Array | None) -> None:
         if weights is None:
@@ -549,10 +398,3 @@ def check_store(arguments: Arguments, store: object) -> None:
     if not isinstance(store, TrajectoryStore):
         rule = "be a TrajectoryStore"
         raise arguments.error("store", rule, type(store).__name__, kind=TypeError)
-
-
-def _declared(
-    parsed: Mapping[str, tuple[list[int], str, int]], own: Mapping[str, Column]
-) -> dict[str, tuple[list[int], str]]:
-    """Columns as the caller declared them, in JSON's types."""
-    return {n: (shape, dtype) for n, (shape, dtype, _) in parsed.items() if n not in own}

@@ -66,6 +66,13 @@ def parsed_columns(
     return parsed
 
 
+def declared_columns(
+    parsed: Mapping[str, tuple[list[int], str, int]], own: Mapping[str, Column]
+) -> dict[str, tuple[list[int], str]]:
+    """Columns as the caller declared them, in JSON's types."""
+    return {n: (shape, dtype) for n, (shape, dtype, _) in parsed.items() if n not in own}
+
+
 def as_numpy(array: Array) -> Array:
     """The array, or the memory of a CPU tensor, as NumPy sees it."""
     return array.detach().numpy() if is_torch(array) else array

@@ -17,6 +17,7 @@ from fastrl.replay.trajectory_arguments import (
     limit,
 )
 from fastrl.replay.trajectory_batch import TrajectoryBatch
+from fastrl.replay.trajectory_facts import TrajectoryFacts
 
 _ORDERS = ("uniform", "newest", "oldest", "weighted")
 _LAYOUTS = ("packed", "padded")
@@ -24,14 +25,8 @@ _NO_TOKENS = 2
 _OUTPUTS = ("numpy", "torch")
 
 
-class TrajectoryDraws:
+class TrajectoryDraws(TrajectoryFacts):
     """Batches out of a store: the half of `TrajectoryStore` that reads."""
-
-    num_buckets: int
-    weighted: bool
-    _core: Any
-    _columns: dict[str, tuple[list[int], str, int]]
-    _token_columns: dict[str, tuple[list[int], str, int]]
 
     def sample(
         self,
@@ -83,10 +78,7 @@ class TrajectoryDraws:
             _ORDERS.index(order),
             replacement,
             check.flag("successes_only", successes_only),
-            limit(check, "max_staleness", max_staleness, low=0),
-            limit(check, "token_budget", token_budget, low=1),
-            check.flag("count_use", count_use),
-            _LAYOUTS.index(check.choice("layout", layout, _LAYOUTS)),
+            *_limits(check, max_staleness, token_budget, count_use, layout),
         )
         return self._batch(arrays, to_torch=to_torch)
 
@@ -153,10 +145,7 @@ class TrajectoryDraws:
             limit(check, "group_size", group_size, low=1),
             weights,
             address(named),
-            limit(check, "max_staleness", max_staleness, low=0),
-            limit(check, "token_budget", token_budget, low=1),
-            check.flag("count_use", count_use),
-            _LAYOUTS.index(check.choice("layout", layout, _LAYOUTS)),
+            *_limits(check, max_staleness, token_budget, count_use, layout),
         )
         return self._batch(arrays, to_torch=to_torch)
 
@@ -262,3 +251,19 @@ class TrajectoryDraws:
 
             named = {name: torch.from_numpy(array) for name, array in named.items()}
         return TrajectoryBatch(named, per_token)
+
+
+def _limits(
+    check: Arguments,
+    max_staleness: int | None,
+    token_budget: int | None,
+    count_use: bool,
+    layout: str,
+) -> tuple[int, int, bool, int]:
+    """What a draw of trajectories and one of groups have in common, as the native side has it."""
+    return (
+        limit(check, "max_staleness", max_staleness, low=0),
+        limit(check, "token_budget", token_budget, low=1),
+        check.flag("count_use", count_use),
+        _LAYOUTS.index(check.choice("layout", layout, _LAYOUTS)),
+    )
