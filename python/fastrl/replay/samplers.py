@@ -35,7 +35,17 @@ class Uniform:
 
 
 @dataclass(frozen=True, slots=True)
-class Prioritized:
+class _ByPriority:
+    priority_exponent: float | Linear = 0.6
+    importance_exponent: float | Linear = 0.4
+    scheme: str = "independent"
+    new_priority: str | float = "max"
+    normalize: str | None = "batch"
+    epsilon: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prioritized(_ByPriority):
     """Transitions in proportion to a power of their priorities.
 
     P(i) = p_i^priority_exponent / Σ p^priority_exponent, exactly, with importance weights
@@ -53,10 +63,10 @@ class Prioritized:
     One absurd priority, such as 1e30 among ones, therefore makes all others equal. Once it has been
     updated, overwritten or evicted, and at most twice as many priorities were given as there are
     rows, the full resolution is back for all that are given from then on. Those that were made
-    equal then count as up to 8 times the largest of these, so that they are soon
-    drawn and given anew; with a Linear `priority_exponent`, which keeps the priorities themselves,
-    they are what they were. With ``new_priority="max"`` new transitions have the largest priority
-    ever given, the absurd one; "max_in_buffer" forgets it.
+    equal then count as up to 8 times the largest of these, so that they are soon drawn and given
+    anew; with a Linear `priority_exponent`, which keeps the priorities themselves, they are what
+    they were. With ``new_priority="max"`` new transitions have the largest priority ever given, the
+    absurd one; "max_in_buffer" forgets it.
 
     Attributes:
         priority_exponent: 0 is uniform among priorities that are not 0. Or Linear to anneal it, in
@@ -71,16 +81,9 @@ class Prioritized:
         epsilon: Is added to every priority that is given. With 0, a priority of 0 means: never.
     """
 
-    priority_exponent: float | Linear = 0.6
-    importance_exponent: float | Linear = 0.4
-    scheme: str = "independent"
-    new_priority: str | float = "max"
-    normalize: str | None = "batch"
-    epsilon: float = 0.0
-
 
 @dataclass(frozen=True, slots=True)
-class RankPrioritized:
+class RankPrioritized(_ByPriority):
     """Transitions by the rank of their priorities, the largest having rank 1.
 
     P(i) ∝ 1 / rank(i)^priority_exponent: how much larger a priority is does not count. Priorities
@@ -94,10 +97,6 @@ class RankPrioritized:
 
     priority_exponent: float | Linear = 0.7
     importance_exponent: float | Linear = 0.5
-    scheme: str = "independent"
-    new_priority: str | float = "max"
-    normalize: str | None = "batch"
-    epsilon: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
