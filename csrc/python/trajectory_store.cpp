@@ -1,7 +1,6 @@
 // The store of token trajectories. Python has checked shapes, dtypes and contiguity.
 #include "replay/trajectory_store.h"
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -15,6 +14,7 @@
 #include "python/batch_memory.h"
 #include "python/bind.h"
 #include "python/saving.h"
+#include "python/trajectory_batch_arrays.h"
 #include "replay/top_k.h"
 
 namespace fastrl::python {
@@ -51,126 +51,6 @@ class OwnMemory {
  private:
   std::size_t bytes_;
   std::byte* data_ = nullptr;
-};
-
-// One batch: a block of memory, cut into arrays.
-class BatchArrays : public TrajectoryAllocator {
- public:
-  enum class Layout : std::uint8_t { kPacked, kPadded, kNoTokens };
-
-  BatchArrays(const TrajectorySizes& sizes, BatchMemory& memory, Layout layout)
-      : sizes_(sizes),
-        memory_(memory),
-        padded_(layout == Layout::kPadded),
-        with_tokens_(layout != Layout::kNoTokens) {}
-  ~BatchArrays() override {
-    if (block_.data != nullptr) memory_.release(block_);  // nobody came for the arrays
-  }
-  BatchArrays(const BatchArrays&) = delete;
-  BatchArrays& operator=(const BatchArrays&) = delete;
-
-  const TrajectoryOutput& allocate(const TrajectoryBatchSize& size) override {
-    size_ = size;
-    cut(nullptr);
-    block_ = memory_.acquire(bytes_);
-    cut(block_.data);
-    return out_;
-  }
-
-  // Token columns (ids first) and action mask, or neither; cu_seqlens, handles, group ids, policy
-  // versions, created, rewards, advantages, use counts, successes, columns, cu_groups or None,
-  // probabilities or None.
-  nb::tuple arrays() {
-    const nb::capsule owner = memory_.owner(block_);
-    block_ = {};
-    nb::list made;
-    const auto add = [&](void* data, nb::dlpack::dtype dtype, std::vector<std::size_t> shape) {
-      made.append(nb::cast(
-          nb::ndarray<nb::numpy>(data, shape.size(), shape.data(), owner, nullptr, dtype)));
-    };
-    const auto count = static_cast<std::size_t>(size_.count);
-    const auto tokens = [&](std::int32_t width) {
-      std::vector<std::size_t> shape{static_cast<std::size_t>(size_.num_tokens)};
-      if (padded_) shape = {count, static_cast<std::size_t>(size_.longest)};
-      if (width > 0) shape.push_back(static_cast<std::size_t>(width));
-      return shape;
-    };
-    if (with_tokens_) {
-      add(out_.token_columns[0], nb::dtype<std::int32_t>(), tokens(0));
-      for (std::size_t c = 1; c < out_.token_columns.size(); ++c) {
-        add(out_.token_columns[c], nb::dtype<std::uint8_t>(), tokens(sizes_.token_widths[c]));
-      }
-      add(out_.action_mask, nb::dtype<bool>(), tokens(0));
-    }
-    add(out_.cu_seqlens, nb::dtype<std::int32_t>(), {count + 1});
-    add(out_.handles, nb::dtype<std::int64_t>(), {count});
-    add(out_.group_ids, nb::dtype<std::int64_t>(), {count});
-    add(out_.policy_versions, nb::dtype<std::int64_t>(), {count});
-    add(out_.created, nb::dtype<std::int64_t>(), {count});
-    add(out_.rewards, nb::dtype<float>(), {count});
-    add(out_.advantages, nb::dtype<float>(), {count});
-    add(out_.use_counts, nb::dtype<std::int32_t>(), {count});
-    add(out_.successes, nb::dtype<bool>(), {count});
-    for (std::size_t c = 0; c < out_.columns.size(); ++c) {
-      add(out_.columns[c], nb::dtype<std::uint8_t>(),
-          {count, static_cast<std::size_t>(sizes_.widths[c])});
-    }
-    if (out_.cu_groups == nullptr) {
-      made.append(nb::none());
-    } else {
-      add(out_.cu_groups, nb::dtype<std::int32_t>(),
-          {static_cast<std::size_t>(size_.num_groups) + 1});
-    }
-    if (!size_.weighted) {
-      made.append(nb::none());
-    } else {
-      add(out_.probabilities, nb::dtype<double>(), {count});
-    }
-    return nb::tuple(made);
-  }
-
- private:
-  void cut(std::byte* memory) {
-    std::size_t at = 0;
-    const auto take = [&]<typename T>(T*& part, std::int64_t n) {
-      part = memory == nullptr ? nullptr : reinterpret_cast<T*>(memory + at);
-      at += (static_cast<std::size_t>(n) * sizeof(T) + 63) / 64 * 64;
-    };
-    const std::int64_t tokens = padded_ ? size_.count * size_.longest : size_.num_tokens;
-    out_.row = padded_ ? size_.longest : 0;
-    if (with_tokens_) {
-      out_.token_columns.resize(sizes_.token_widths.size());
-      for (std::size_t c = 0; c < sizes_.token_widths.size(); ++c) {
-        take(out_.token_columns[c], tokens * sizes_.token_widths[c]);
-      }
-      take(out_.action_mask, tokens);
-    }
-    take(out_.cu_seqlens, size_.count + 1);
-    take(out_.handles, size_.count);
-    take(out_.group_ids, size_.count);
-    take(out_.policy_versions, size_.count);
-    take(out_.created, size_.count);
-    take(out_.rewards, size_.count);
-    take(out_.advantages, size_.count);
-    take(out_.use_counts, size_.count);
-    take(out_.successes, size_.count);
-    out_.columns.resize(sizes_.widths.size());
-    for (std::size_t c = 0; c < sizes_.widths.size(); ++c) {
-      take(out_.columns[c], size_.count * sizes_.widths[c]);
-    }
-    if (size_.num_groups >= 0) take(out_.cu_groups, size_.num_groups + 1);
-    if (size_.weighted) take(out_.probabilities, size_.count);
-    bytes_ = at;
-  }
-
-  const TrajectorySizes& sizes_;
-  BatchMemory& memory_;
-  bool padded_;
-  bool with_tokens_;
-  TrajectoryBatchSize size_;
-  TrajectoryOutput out_;
-  BatchMemory::Block block_;
-  std::size_t bytes_ = 0;
 };
 
 class BoundTrajectoryStore {
@@ -288,7 +168,8 @@ class BoundTrajectoryStore {
  private:
   template <typename Draw>
   nb::tuple batch(int layout, Draw&& draw) {
-    BatchArrays arrays(sizes_, *batches_, static_cast<BatchArrays::Layout>(layout));
+    TrajectoryBatchArrays arrays(sizes_, *batches_,
+                                 static_cast<TrajectoryBatchArrays::Layout>(layout));
     {
       const nb::gil_scoped_release release;
       draw(arrays);

@@ -11,8 +11,6 @@
 namespace fastrl {
 namespace {
 
-constexpr int kSuccess = 1;
-
 // Uniform in [0, 1) with 53 bits.
 double uniform(RandomStream& random) {
   const std::uint64_t high = random.next_u32() >> 5;  // 27 bits

@@ -204,6 +204,9 @@ class TrajectoryStore {
   class Live;
 
   static constexpr std::uint32_t kNone = 0xFFFFFFFFu;
+  // Classes of `order_`.
+  static constexpr int kFailure = 0;
+  static constexpr int kSuccess = 1;
 
   // One cache line.
   struct Record {
@@ -260,6 +263,7 @@ class TrajectoryStore {
   int bucket_of(const TrajectoryGroup& group) const;
 
   std::vector<MemoryPart> blob_parts() const;
+  static void check_weight(const char* function, float weight);
   void check_input(const TrajectoryInput& input) const;
   std::uint32_t insert(const TrajectoryInput& input, std::int64_t i);
   void join_group(std::uint32_t slot, std::int64_t key, std::int32_t reported);
@@ -293,7 +297,7 @@ class TrajectoryStore {
   std::vector<std::byte*> columns_;
   TokenArena arena_;
   GroupTable groups_;
-  VersionOrder order_;        // trajectories; class 1: success
+  VersionOrder order_;        // trajectories
   VersionOrder group_order_;  // groups by their newest member; class: bucket
   mutable std::mutex mutex_;
 };
