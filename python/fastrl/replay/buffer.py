@@ -211,21 +211,16 @@ class ReplayBuffer(BufferRows, BufferSaves):
             fields, terminated, truncated, final_observations, priorities, lanes, patience
         )
         if handles is None:
-            handles = self._native.add(
-                *check_rows(
-                    self._leaves,
-                    self.num_lanes,
-                    self._options["next_step_autoreset"],
-                    fields,
-                    terminated,
-                    truncated,
-                    final_observations,
-                    priorities,
-                    lanes,
-                ),
-                patience,
+            rows = self._checked_rows(
+                fields, terminated, truncated, final_observations, priorities, lanes
             )
+            handles = self._native.add(*rows, patience)
         return handles  # type: ignore[no-any-return]
+
+    def _checked_rows(self, *given: Any) -> tuple[Any, ...]:
+        """Arguments of `add` as the native side takes them: arrays of each field's dtype."""
+        next_step = self._options["next_step_autoreset"]
+        return check_rows(self._leaves, self.num_lanes, next_step, *given)
 
     def end_episode(self, lanes: Array, final_observations: Any = None) -> None:
         """Cut episodes from outside: their newest step was truncated.

@@ -12,7 +12,6 @@ from fastrl.replay.arguments import (
     as_integers,
     check_finals,
     check_integers,
-    check_rows,
     check_state,
     checked_array,
     place,
@@ -205,16 +204,8 @@ class QuotaReplay:
         if discounts is not None:
             fields["discounts"] = discounts
         first = self._first
-        fields, ended, cut, finals, values, chosen = check_rows(
-            first._leaves,
-            first.num_lanes,
-            first._options["next_step_autoreset"],
-            fields,
-            terminated,
-            truncated,
-            final_observations,
-            priorities,
-            lanes,
+        fields, ended, cut, finals, values, chosen = first._checked_rows(
+            fields, terminated, truncated, final_observations, priorities, lanes
         )
         columns = check_columns(arguments, chosen, first.num_lanes)
         check_priorities(arguments, values)
