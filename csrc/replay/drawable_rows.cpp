@@ -45,6 +45,21 @@ void DrawableRows::clear(std::int64_t begin, std::int64_t end) {
   change_words(begin, end, [](std::uint64_t word, std::uint64_t mask) { return word & ~mask; });
 }
 
+void DrawableRows::move_ends(std::span<const std::int64_t> slots) {
+  std::int64_t gained = 0;
+  for (const std::int64_t slot : slots) {
+    std::uint64_t& before = words_[(slot - 1) / 64];
+    const std::uint64_t bit_before = std::uint64_t{1} << ((slot - 1) % 64);
+    gained += (before & bit_before) == 0 ? 1 : 0;
+    before |= bit_before;
+    std::uint64_t& word = words_[slot / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
+    gained -= (word & bit) != 0 ? 1 : 0;
+    word &= ~bit;
+  }
+  *count_ += gained;
+}
+
 void DrawableRows::recount() {
   std::int64_t count = 0;
   for (std::int64_t word = 0; word < num_words_; ++word) count += std::popcount(words_[word]);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace fastrl {
@@ -18,6 +19,8 @@ class DrawableRows {
   // Slots begin, …, end − 1.
   void set(std::int64_t begin, std::int64_t end);
   void clear(std::int64_t begin, std::int64_t end);
+  // Each of these has a new row, whose predecessor may be drawn now, but not yet this one.
+  void move_ends(std::span<const std::int64_t> slots);
 
   // Counts again: for memory that a dying process left between a bit and the count.
   void recount();

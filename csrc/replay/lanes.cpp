@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "replay/process_mutex.h"
-
 namespace fastrl {
 
 std::size_t Lanes::memory_size(std::int64_t num_lanes, std::int64_t rows_per_lane) {
@@ -38,27 +36,6 @@ HandleState Lanes::state_of(std::uint64_t handle) const {
   if (of_handle > generation) return HandleState::kForeign;
   const bool is_live = of_handle == generation && row_of(lane, slot) >= lanes_[lane].first_kept;
   return is_live ? HandleState::kLive : HandleState::kStale;
-}
-
-void Lanes::advance(std::int64_t lane, std::int64_t count, bool begins) {
-  Lane& of = lanes_[lane];
-  if (begins) {
-    ++of.episode;
-    begin_of(lane, of.episode) = num_rows(lane);
-  }
-  const std::int64_t position = of.position + count;
-  const std::int64_t wraps = position >= rows_per_lane_ ? 1 : 0;
-  of.position = static_cast<std::uint32_t>(position - wraps * rows_per_lane_);
-  of.generation += wraps;
-}
-
-void Lanes::begin_change(std::int64_t lane, std::int64_t change) {
-  Lane& of = lanes_[lane];
-  of.num_rows_before = num_rows(lane);
-  of.episode_before = of.episode;
-  of.written_end = of.num_rows_before;
-  in_this_order();
-  of.change = change << 2 | static_cast<std::int64_t>(of.state);
 }
 
 void Lanes::undo(std::int64_t lane) {

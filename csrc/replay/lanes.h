@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "replay/divider.h"
+#include "replay/process_mutex.h"
 
 namespace fastrl {
 
@@ -96,12 +97,35 @@ class Lanes {
     return slot - steps >= lane * rows_per_lane_ ? slot - steps : slot - steps + rows_per_lane_;
   }
 
+  // Of the next row.
+  std::uint64_t next_handle(std::int64_t lane) const {
+    return static_cast<std::uint64_t>(lanes_[lane].generation) << 32 |
+           static_cast<std::uint64_t>(lane * rows_per_lane_ + lanes_[lane].position);
+  }
+
   // Moves the cursor behind `count` new rows; with `begins` the first of them begins an episode.
-  void advance(std::int64_t lane, std::int64_t count, bool begins);
+  void advance(std::int64_t lane, std::int64_t count, bool begins) {
+    Lane& of = lanes_[lane];
+    if (begins) {
+      ++of.episode;
+      begin_of(lane, of.episode) = num_rows(lane);
+    }
+    const std::int64_t position = of.position + count;
+    const std::int64_t wraps = position >= rows_per_lane_ ? 1 : 0;
+    of.position = static_cast<std::uint32_t>(position - wraps * rows_per_lane_);
+    of.generation += wraps;
+  }
 
   // A call of this number begins to change the lane. undo() makes it as it was then, but for the
   // oldest rows, where the call's lie now; it may be cut short and called again.
-  void begin_change(std::int64_t lane, std::int64_t change);
+  void begin_change(std::int64_t lane, std::int64_t change) {
+    Lane& of = lanes_[lane];
+    of.num_rows_before = num_rows(lane);
+    of.episode_before = of.episode;
+    of.written_end = of.num_rows_before;
+    in_this_order();
+    of.change = change << 2 | static_cast<std::int64_t>(of.state);
+  }
   bool is_changed_by(std::int64_t lane, std::int64_t change) const {
     return lanes_[lane].change >> 2 == change;
   }

@@ -132,6 +132,26 @@ void PriorityIndex::set_new(const char* function, std::span<const std::int64_t> 
   look_for_lost_range(static_cast<std::int64_t>(slots.size()));
 }
 
+void PriorityIndex::set_new(const char* function, std::span<const std::int64_t> slots,
+                            std::span<const std::uint8_t> are_new, NewPriority rule, double value) {
+  check_slots(function, slots, capacity());
+  const std::int64_t num_new =
+      std::ranges::count_if(are_new, [](int is_new) { return is_new != 0; });
+  const NewItem item = num_new > 0 ? new_item(function, rule, value) : NewItem{};
+  std::array<std::uint32_t, kBatch> weights;
+  for (std::size_t begin = 0; begin < slots.size(); begin += kBatch) {
+    const std::size_t size = std::min<std::size_t>(kBatch, slots.size() - begin);
+    for (std::size_t k = 0; k < size; ++k) weights[k] = are_new[begin + k] != 0 ? item.weight : 0;
+    tree_.set(slots.subspan(begin, size), std::span(weights.data(), size));
+  }
+  if (keeps_priorities()) {
+    for (std::size_t k = 0; k < slots.size(); ++k) {
+      priorities_[slots[k]] = are_new[k] != 0 ? item.priority : 0.0f;
+    }
+  }
+  look_for_lost_range(num_new);
+}
+
 void PriorityIndex::clear(std::int64_t begin, std::int64_t end) {
   if (begin >= end) return;
   tree_.fill(begin, end, 0);

@@ -45,6 +45,9 @@ class PriorityIndex final : public WeightedSlots {
                double value);
   void set_new(const char* function, std::span<const std::int64_t> slots, NewPriority rule,
                double value);
+  // Those that are not new are cleared.
+  void set_new(const char* function, std::span<const std::int64_t> slots,
+               std::span<const std::uint8_t> are_new, NewPriority rule, double value);
 
   // Never drawn from here on, until set again.
   void clear(std::int64_t begin, std::int64_t end);

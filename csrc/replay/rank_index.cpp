@@ -99,6 +99,18 @@ void RankIndex::set_new(const char* function, std::span<const std::int64_t> slot
   for (const std::int64_t slot : slots) move(slot, bucket);
 }
 
+void RankIndex::set_new(const char* function, std::span<const std::int64_t> slots,
+                        std::span<const std::uint8_t> are_new, NewPriority rule, double value) {
+  check_slots(function, slots, capacity_);
+  const std::int64_t bucket = new_bucket(function, rule, value);
+  for (std::size_t k = 0; k < slots.size(); ++k) {
+    if (are_new[k] != 0) move(slots[k], bucket);
+  }
+  for (std::size_t k = 0; k < slots.size(); ++k) {
+    if (are_new[k] == 0) move(slots[k], BucketLists::kNone);
+  }
+}
+
 void RankIndex::clear(std::int64_t begin, std::int64_t end) {
   for (std::int64_t slot = begin; slot < end; ++slot) move(slot, BucketLists::kNone);
 }

@@ -38,6 +38,8 @@ class RankIndex final : public WeightedSlots {
                double value);
   void set_new(const char* function, std::span<const std::int64_t> slots, NewPriority rule,
                double value);
+  void set_new(const char* function, std::span<const std::int64_t> slots,
+               std::span<const std::uint8_t> are_new, NewPriority rule, double value);
   void clear(std::int64_t begin, std::int64_t end);
   void clear(std::span<const std::int64_t> slots);
 

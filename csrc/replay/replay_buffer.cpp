@@ -33,12 +33,14 @@ ReplayBuffer::ReplayBuffer(Memory&& memory, BufferOptions options)
     : memory_(std::move(memory)),
       options_(std::move(options)),
       has_observations_(options_.has_observations()),
+      history_(options_.history()),
       layout_(options_),
       header_(*reinterpret_cast<BufferHeader*>(memory_.data())),
       lanes_(memory_.data() + layout_.lanes, options_.num_lanes, options_.rows_per_lane),
       drawable_(memory_.data() + layout_.drawable, options_.capacity()),
       limiter_(memory_.data() + layout_.limiter, options_.limiter),
       rows_(memory_.data() + layout_.rows, options_.fields, options_.capacity()),
+      writer_(rows_, options_.fields),
       gather_(rows_, lanes_, options_.fields, options_.n_step, options_.gamma) {
   for (std::size_t i = 0; i < options_.samplers.size(); ++i) {
     samplers_.emplace_back(memory_.data() + layout_.samplers[i], options_.samplers[i],

@@ -22,6 +22,7 @@
 #include "replay/limiter.h"
 #include "replay/memory.h"
 #include "replay/memory_parts.h"
+#include "replay/row_writer.h"
 #include "replay/sampler.h"
 #include "replay/segments.h"
 
@@ -37,6 +38,16 @@ struct NewRows {
   const std::uint8_t* terminated = nullptr;
   const std::uint8_t* truncated = nullptr;
   const double* priorities = nullptr;  // null: as the samplers' rules say
+
+  std::int64_t num_items() const { return num_steps * num_lanes; }
+  std::int64_t lane(std::int64_t column) const { return lanes != nullptr ? lanes[column] : column; }
+  bool ends(std::int64_t item) const { return (terminated[item] | truncated[item]) != 0; }
+  bool any_ends() const {
+    unsigned any = 0;
+    for (std::int64_t item = 0; item < num_items(); ++item)
+      any |= unsigned{terminated[item]} | unsigned{truncated[item]};
+    return any != 0;
+  }
 };
 
 class ReplayBuffer {
@@ -156,11 +167,12 @@ class ReplayBuffer {
   class Live;
   class Loading;
 
-  // Slots whose rows may be drawn from now on, or may not.
+  // Slots begin, …, split − 1, whose rows may be drawn from now on, and split, …, end − 1, whose
+  // may not.
   struct Change {
     std::int64_t begin;
+    std::int64_t split;
     std::int64_t end;
-    bool drawable;
   };
 
   // Priorities that come with new rows, a stride apart; null: as the samplers' rules say.
@@ -184,6 +196,12 @@ class ReplayBuffer {
   void check_lanes(const char* function, const std::int64_t* lanes, std::int64_t count);
   [[noreturn]] void fail_empty(const char* function) const;
   NewRows steps_of(const NewRows& rows, std::int64_t step, std::int64_t count) const;
+  // So few steps that no row overwrites another one of them.
+  void add_part(const NewRows& rows, std::uint64_t* handles);
+  // Of one step, in all lanes; of all steps, in one.
+  void add_step(const NewRows& rows, std::uint64_t* handles);
+  bool is_inside_episode(std::int64_t lane) const;
+  void fetch_next_row(std::int64_t lane) const;
   void add_to_lane(const NewRows& rows, std::int64_t column, std::uint64_t* handles);
   // Rows step, …, step + count − 1 of a column, of which only the last may end its episode.
   void append(const NewRows& rows, std::int64_t column, std::int64_t step, std::int64_t count,
@@ -221,18 +239,20 @@ class ReplayBuffer {
   Memory memory_;
   BufferOptions options_;
   bool has_observations_;
+  std::int64_t history_;  // rows of an episode that one observation is made of
   BufferLayout layout_;
   BufferHeader& header_;
   Lanes lanes_;
   DrawableRows drawable_;
   Limiter limiter_;
   Rows rows_;
+  RowWriter writer_;
   Gather gather_;
   std::vector<Sampler> samplers_;
 
   // Of one call, which the mutex guards.
   std::vector<std::int64_t> slots_;
-  std::vector<std::int64_t> added_;
+  std::vector<std::uint8_t> are_new_;
   std::vector<Change> changes_;
   bool valuing_ = false;                     // some rows have priorities of their own:
   std::vector<std::int64_t> valued_slots_;   // those that have become drawable …

@@ -51,7 +51,7 @@ void ReplayBuffer::undo(std::int64_t lane) {
   const std::int64_t oldest = lanes_.oldest_row(lane);
   if (oldest < rows) {
     const std::uint32_t mark = rows_.header(lanes_.slot_of(lane, oldest)).episode;
-    forget(oldest, lanes_.first_whole_row(lane, mark, options_.history()));
+    forget(oldest, lanes_.first_whole_row(lane, mark, history_));
   }
   if (has_observations_) cut(lane);
 }

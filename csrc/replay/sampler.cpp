@@ -83,6 +83,13 @@ void Sampler::remove(std::span<const std::int64_t> slots) {
   if (!slots.empty()) on_index([&](auto& index) { index.clear(slots); });
 }
 
+void Sampler::change(std::span<const std::int64_t> slots, std::span<const std::uint8_t> are_new) {
+  if (slots.empty()) return;
+  on_index([&](auto& index) {
+    index.set_new("add", slots, are_new, options_.new_priority, options_.new_value);
+  });
+}
+
 void Sampler::set_priorities(std::span<const std::int64_t> slots,
                              std::span<const double> priorities) {
   if (slots.empty()) return;

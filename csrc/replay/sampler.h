@@ -68,6 +68,8 @@ class Sampler {
   void add(std::span<const std::int64_t> slots, std::span<const double> priorities);
   void remove(std::int64_t begin, std::int64_t end);
   void remove(std::span<const std::int64_t> slots);
+  // Both at once: those that are not new are removed.
+  void change(std::span<const std::int64_t> slots, std::span<const std::uint8_t> are_new);
 
   // Priorities of drawable rows, checked before.
   void set_priorities(std::span<const std::int64_t> slots, std::span<const double> priorities);

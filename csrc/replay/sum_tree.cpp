@@ -89,6 +89,13 @@ void SumTree::set_scattered(std::span<const std::int64_t> slots, Weight weight) 
     }
     std::size_t m = 0;
     std::int64_t count = 0;
+    std::int64_t block = slots[static_cast<std::size_t>(begin)] >> 4;
+    std::uint64_t difference = 0;  // of this block's sum, modulo 2^64, as all sums here
+    const auto end_block = [&] {
+      children[m] = static_cast<std::uint32_t>(block);
+      differences[m] = difference;
+      m += difference != 0 ? 1 : 0;
+    };
     for (std::int64_t k = begin; k < end; ++k) {
       const std::int64_t slot = slots[static_cast<std::size_t>(k)];
       const std::uint32_t old = leaves_[slot];
@@ -96,15 +103,14 @@ void SumTree::set_scattered(std::span<const std::int64_t> slots, Weight weight) 
       leaves_[slot] = now;
       stale_[slot >> 6] = 1;
       count += (now != 0 ? 1 : 0) - (old != 0 ? 1 : 0);
-      const std::uint64_t difference = std::uint64_t{now} - old;  // modulo 2^64, as all sums here
-      const auto block = static_cast<std::uint32_t>(slot >> 4);
-      if (m > 0 && children[m - 1] == block) {
-        differences[m - 1] += difference;
-      } else {
-        children[m] = block;
-        differences[m++] = difference;
+      if (slot >> 4 != block) {
+        end_block();
+        block = slot >> 4;
+        difference = 0;
       }
+      difference += std::uint64_t{now} - old;
     }
+    end_block();
     header_->count += count;
     add_to_scattered(std::span(children.data(), m), std::span(differences.data(), m));
   }

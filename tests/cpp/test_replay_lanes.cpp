@@ -57,6 +57,22 @@ TEST(ranks_count_the_drawable_rows_before) {
   }
 }
 
+TEST(a_new_row_makes_the_one_before_it_drawable) {
+  constexpr std::int64_t kCapacity = 300;
+  testing::IndexMemory memory(DrawableRows::memory_size(kCapacity));
+  DrawableRows rows(memory.get(), kCapacity);
+  rows.set(100, 200);
+  rows.move_ends(std::vector<std::int64_t>{1, 64, 128, 150, 200, 256});
+  std::int64_t count = 0;
+  for (std::int64_t slot = 0; slot < kCapacity; ++slot) {
+    const bool was = slot >= 100 && slot < 200;
+    const bool is_before = slot == 0 || slot == 63 || slot == 255;
+    CHECK(rows.test(slot) == ((was && slot != 128 && slot != 150) || is_before));
+    count += rows.test(slot) ? 1 : 0;
+  }
+  CHECK(rows.count() == count);
+}
+
 TEST(handles_and_rows_name_each_other) {
   constexpr std::int64_t kRows = 7;
   testing::IndexMemory memory(Lanes::memory_size(3, kRows));

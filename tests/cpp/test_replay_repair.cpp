@@ -304,6 +304,11 @@ TEST(adding_may_be_killed_at_any_instruction) {
       3, true, [](Victim& victim) { victim.writer.make(3); }, [](Victim& victim) { victim.add(); });
 }
 
+TEST(a_single_step_may_be_killed_at_any_instruction) {
+  kill_anywhere(
+      1, true, [](Victim& victim) { victim.writer.make(1); }, [](Victim& victim) { victim.add(); });
+}
+
 TEST(updates_may_be_killed_at_any_instruction) {
   const auto prepare = [](Victim& victim) {
     victim.handles = drawable(victim.buffer);
