@@ -48,14 +48,16 @@ void DrawableRows::clear(std::int64_t begin, std::int64_t end) {
 void DrawableRows::move_ends(std::span<const std::int64_t> slots) {
   std::int64_t gained = 0;
   for (const std::int64_t slot : slots) {
-    std::uint64_t& before = words_[(slot - 1) / 64];
-    const std::uint64_t bit_before = std::uint64_t{1} << ((slot - 1) % 64);
-    gained += (before & bit_before) == 0 ? 1 : 0;
-    before |= bit_before;
+    const int place = static_cast<int>(slot % 64);
+    if (place == 0) {  // in another word than the slot before it
+      set(slot - 1, slot);
+      clear(slot, slot + 1);
+      continue;
+    }
     std::uint64_t& word = words_[slot / 64];
-    const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
-    gained -= (word & bit) != 0 ? 1 : 0;
-    word &= ~bit;
+    const std::uint64_t before = word >> (place - 1);
+    word = (word & ~(std::uint64_t{3} << (place - 1))) | std::uint64_t{1} << (place - 1);
+    gained += 1 - static_cast<std::int64_t>((before & 1) + (before >> 1 & 1));
   }
   *count_ += gained;
 }

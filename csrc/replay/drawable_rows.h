@@ -19,7 +19,7 @@ class DrawableRows {
   // Slots begin, …, end − 1.
   void set(std::int64_t begin, std::int64_t end);
   void clear(std::int64_t begin, std::int64_t end);
-  // Each of these has a new row, whose predecessor may be drawn now, but not yet this one.
+  // The slot before each of these is drawable from here on, and the slot itself is not.
   void move_ends(std::span<const std::int64_t> slots);
 
   // Counts again: for memory that a dying process left between a bit and the count.

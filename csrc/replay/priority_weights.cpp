@@ -148,10 +148,9 @@ double checked_exponent(const char* function, double exponent) {
 }
 
 void check_slots(const char* function, std::span<const std::int64_t> slots, std::int64_t capacity) {
-  std::uint64_t largest = 0;
-  for (const std::int64_t slot : slots)
-    largest = std::max(largest, static_cast<std::uint64_t>(slot));
-  if (largest < static_cast<std::uint64_t>(capacity)) return;
+  std::int64_t outside = 0;  // negative as soon as one is
+  for (const std::int64_t slot : slots) outside |= slot | (capacity - 1 - slot);
+  if (outside >= 0) return;
   for (const std::int64_t slot : slots) {
     if (slot < 0 || slot >= capacity) {
       fail_index(function, "slots", concat("be from 0 to ", capacity - 1), concat(slot));

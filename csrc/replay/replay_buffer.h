@@ -175,6 +175,42 @@ class ReplayBuffer {
     std::int64_t end;
   };
 
+  // Slots of such changes one by one, in the order in which they came.
+  class ChangedSlots {
+   public:
+    std::span<const std::int64_t> slots() const { return {slots_.data(), size_}; }
+    // One byte each: whether its row may be drawn from now on.
+    std::span<const std::uint8_t> are_new() const { return {are_new_.data(), size_}; }
+    void clear() { size_ = 0; }
+    void add(std::int64_t slot, bool is_new) {
+      make_room(1);
+      slots_[size_] = slot;
+      are_new_[size_++] = is_new ? 1 : 0;
+    }
+    // For each of these, the slot before it as new, and then itself as not.
+    void add_ends(std::span<const std::int64_t> ends) {
+      make_room(2 * ends.size());
+      for (std::size_t k = 0; k < ends.size(); ++k) {
+        slots_[size_ + 2 * k] = ends[k] - 1;
+        slots_[size_ + 2 * k + 1] = ends[k];
+        are_new_[size_ + 2 * k] = 1;
+        are_new_[size_ + 2 * k + 1] = 0;
+      }
+      size_ += 2 * ends.size();
+    }
+
+   private:
+    void make_room(std::size_t more) {
+      if (slots_.size() >= size_ + more) return;
+      slots_.resize(2 * (size_ + more));
+      are_new_.resize(slots_.size());
+    }
+
+    std::vector<std::int64_t> slots_;
+    std::vector<std::uint8_t> are_new_;
+    std::size_t size_ = 0;
+  };
+
   // Priorities that come with new rows, a stride apart; null: as the samplers' rules say.
   struct NewPriorities {
     const double* values = nullptr;
@@ -201,7 +237,6 @@ class ReplayBuffer {
   // Of one step, in all lanes; of all steps, in one.
   void add_step(const NewRows& rows, std::uint64_t* handles);
   bool is_inside_episode(std::int64_t lane) const;
-  void fetch_next_row(std::int64_t lane) const;
   void add_to_lane(const NewRows& rows, std::int64_t column, std::uint64_t* handles);
   // Rows step, …, step + count − 1 of a column, of which only the last may end its episode.
   void append(const NewRows& rows, std::int64_t column, std::int64_t step, std::int64_t count,
@@ -223,6 +258,7 @@ class ReplayBuffer {
                       std::size_t sampler);
   void set_pending(Sampler& sampler, std::int64_t lane, double priority);
   void begin_changes(bool valuing);
+  void list_changes();
   void apply_changes();
   // Of a handle that this buffer once gave out.
   HandleState state_of(const char* function, std::uint64_t handle, std::size_t item) const;
@@ -252,8 +288,8 @@ class ReplayBuffer {
 
   // Of one call, which the mutex guards.
   std::vector<std::int64_t> slots_;
-  std::vector<std::uint8_t> are_new_;
   std::vector<Change> changes_;
+  ChangedSlots changed_;
   bool valuing_ = false;                     // some rows have priorities of their own:
   std::vector<std::int64_t> valued_slots_;   // those that have become drawable …
   std::vector<std::vector<double>> valued_;  // … and what each sampler was told of them

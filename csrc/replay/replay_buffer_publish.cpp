@@ -89,6 +89,7 @@ void ReplayBuffer::value(std::int64_t lane, std::int64_t first, std::int64_t end
 void ReplayBuffer::begin_changes(bool valuing) {
   valuing_ = valuing || header_.num_pending > 0;
   changes_.clear();
+  changed_.clear();
   valued_slots_.clear();
   for (std::vector<double>& values : valued_) values.clear();
 }
@@ -98,7 +99,7 @@ void ReplayBuffer::apply_changes() {
   std::size_t total = 0;
   for (const Change& change : changes_)
     total += static_cast<std::size_t>(change.end - change.begin);
-  if (!valuing_ && total >= kRunWorthwhile * changes_.size()) {
+  if (!valuing_ && total > 0 && total >= kRunWorthwhile * changes_.size()) {
     for (Sampler& sampler : samplers_) {
       for (const Change& change : changes_) {
         sampler.add(change.begin, change.split);
@@ -107,28 +108,27 @@ void ReplayBuffer::apply_changes() {
     }
     return;
   }
-  // By what a slot is in the end: a lane's newest row may have got its successor in the same call.
-  if (slots_.size() < total) slots_.resize(total);
-  if (are_new_.size() < total) are_new_.resize(total);
-  std::size_t n = 0;
-  for (const Change& change : changes_) {
-    for (std::int64_t slot = change.begin; slot < change.end; ++slot) {
-      const bool drawable = drawable_.test(slot);
-      slots_[n] = slot;
-      are_new_[n] = drawable ? 1 : 0;
-      n += !drawable || (slot < change.split && !valuing_) ? 1 : 0;
-    }
-  }
-  const std::span<const std::int64_t> slots(slots_.data(), n);
+  list_changes();
   for (std::size_t s = 0; s < samplers_.size(); ++s) {
     if (!samplers_[s].has_priorities()) continue;
     if (valuing_) {
       samplers_[s].add(valued_slots_, valued_[s]);
-      samplers_[s].remove(slots);
+      samplers_[s].remove(changed_.slots());
     } else {
-      samplers_[s].change(slots, std::span(are_new_.data(), n));
+      samplers_[s].change(changed_.slots(), changed_.are_new());
     }
   }
+}
+
+// By what a slot is in the end: a lane's newest row may have got its successor in the same call.
+void ReplayBuffer::list_changes() {
+  for (const Change& change : changes_) {
+    for (std::int64_t slot = change.begin; slot < change.end; ++slot) {
+      const bool is_new = drawable_.test(slot);
+      if (!is_new || (slot < change.split && !valuing_)) changed_.add(slot, is_new);
+    }
+  }
+  changes_.clear();
 }
 
 }  // namespace fastrl

@@ -1,5 +1,7 @@
 // ReplayBuffer: one row in each of many lanes, as vector environments give them. The lanes are far
 // apart in memory, so their rows are asked for while earlier ones are written.
+#include <algorithm>
+
 #include "replay/fetch.h"
 #include "replay/process_mutex.h"
 #include "replay/replay_buffer.h"
@@ -7,35 +9,59 @@
 namespace fastrl {
 namespace {
 
-constexpr std::int64_t kLanesAhead = 10;
+constexpr std::int64_t kLanesAhead = 8;
+// Memory gives two neighboring lines for little more than one, and the next step needs the second.
+constexpr std::uintptr_t kLinesTogether = 128;
+
+// And the flags of the row before it.
+FASTRL_INLINE void fetch_row_to_write(const Rows& rows, std::int64_t slot) {
+  const std::byte* begin = rows.row(slot) - sizeof(RowHeader);
+  const std::byte* end = rows.row(slot + 1);
+  const std::uintptr_t to_next_lines = (0 - reinterpret_cast<std::uintptr_t>(end)) % kLinesTogether;
+  fetch_to_write(begin, static_cast<std::size_t>(end - begin) + to_next_lines);
+}
 
 }  // namespace
 
 void ReplayBuffer::add_step(const NewRows& rows, std::uint64_t* handles) {
   const bool is_simple = has_observations_ && history_ == 1 && !valuing_;
-  const auto num_lanes = static_cast<std::size_t>(rows.num_lanes);
-  if (slots_.size() < num_lanes) slots_.resize(num_lanes);
-  std::size_t n = 0;
-  for (std::int64_t column = 0; column < rows.num_lanes; ++column) {
-    if (column + kLanesAhead < rows.num_lanes) fetch_next_row(rows.lane(column + kLanesAhead));
+  const std::int64_t num_lanes = rows.num_lanes;
+  const std::int64_t rows_per_lane = options_.rows_per_lane;
+  slots_.resize(std::max(slots_.size(), static_cast<std::size_t>(num_lanes)));
+  std::int64_t* const simple = slots_.data();
+  std::size_t num_simple = 0;
+  std::size_t num_listed = 0;
+  const auto list_simple = [&] {
+    changed_.add_ends({simple + num_listed, num_simple - num_listed});
+    num_listed = num_simple;
+  };
+  for (std::int64_t column = 0; column < num_lanes; ++column) {
+    if (column + kLanesAhead < num_lanes) {
+      const std::int64_t ahead = rows.lane(column + kLanesAhead);
+      fetch_row_to_write(rows_, ahead * rows_per_lane + lanes_.lane(ahead).position);
+    }
     const std::int64_t lane = rows.lane(column);
     if (!is_simple || rows.ends(column) || !is_inside_episode(lane)) {
       add_to_lane(rows, column, handles);
+      if (is_simple) {
+        list_simple();
+        list_changes();
+      }
       continue;
     }
     Lane& at = lanes_.lane(lane);
-    const std::int64_t slot = lane * options_.rows_per_lane + at.position;
+    const std::int64_t slot = lane * rows_per_lane + at.position;
     at.written_end = lanes_.num_rows(lane) + 1;
     in_this_order();
     writer_.write(column, slot);
     rows_.header(slot) = {static_cast<std::uint32_t>(at.episode), 0};
     handles[column] = lanes_.next_handle(lane);
     lanes_.advance(lane, 1, false);
-    slots_[n++] = slot;
-    changes_.push_back({slot - 1, slot, slot + 1});
+    simple[num_simple++] = slot;
   }
-  header_.num_added += static_cast<std::int64_t>(n);
-  drawable_.move_ends(std::span(slots_.data(), n));
+  list_simple();
+  drawable_.move_ends({simple, num_simple});
+  header_.num_added += static_cast<std::int64_t>(num_simple);
 }
 
 // Whether the lane's newest row, right before the next one in memory, is a step that can be drawn
@@ -46,11 +72,6 @@ bool ReplayBuffer::is_inside_episode(std::int64_t lane) const {
   const std::int64_t newest = lane * options_.rows_per_lane + at.position - 1;
   return at.first_kept < lanes_.num_rows(lane) &&
          (rows_.header(newest).flags & RowHeader::kEvicted) == 0;
-}
-
-void ReplayBuffer::fetch_next_row(std::int64_t lane) const {
-  const std::int64_t slot = lane * options_.rows_per_lane + lanes_.lane(lane).position;
-  fetch_to_write(rows_.row(slot) - sizeof(RowHeader), rows_.row_bytes() + sizeof(RowHeader));
 }
 
 }  // namespace fastrl
