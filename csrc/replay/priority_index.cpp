@@ -106,9 +106,17 @@ PriorityIndex::NewItem PriorityIndex::new_item(const char* function, NewPriority
     priority = static_cast<double>(priorities_[tree_.first_largest()]);
   }
   if (keeps_priorities()) priority = static_cast<double>(kept(priority));
-  make_room_for(priority);
+  // Most weigh what the last one did.
+  if (priority != newest_.priority || exponent() != newest_.exponent) {
+    newest_ = {priority, exponent(), -1, 0, priority > 0.0 ? weight_log2(priority, exponent()) : 0};
+  }
+  if (priority > 0.0) make_room_for_log2(newest_.log2);
   header_->largest_since_look = std::max(header_->largest_since_look, priority);
-  return {priority_weight(priority, header_->exponent, header_->scale), kept(priority)};
+  if (header_->scale != newest_.scale || newest_.weight < 0) {
+    newest_.scale = header_->scale;
+    newest_.weight = priority_weight(priority, exponent(), header_->scale);
+  }
+  return {static_cast<std::uint32_t>(newest_.weight), kept(priority)};
 }
 
 void PriorityIndex::set_new(const char* function, std::int64_t begin, std::int64_t end,
@@ -166,8 +174,11 @@ void PriorityIndex::clear(std::span<const std::int64_t> slots) {
 }
 
 void PriorityIndex::make_room_for(double largest) {
-  if (largest == 0.0) return;
-  const std::int64_t fitting = kTargetLog2 - weight_log2(largest, header_->exponent);
+  if (largest > 0.0) make_room_for_log2(weight_log2(largest, header_->exponent));
+}
+
+void PriorityIndex::make_room_for_log2(std::int64_t log2_weight) {
+  const std::int64_t fitting = kTargetLog2 - log2_weight;
   if (count() == 0) {
     header_->scale = fitting;
   } else if (fitting + 32 - kTargetLog2 <= header_->scale) {  // it would not be below 2^32

@@ -111,7 +111,9 @@ class PriorityIndex final : public WeightedSlots {
     float priority;
   };
   NewItem new_item(const char* function, NewPriority rule, double value);
+  // So that the weight of this priority, or of p^exponent with this logarithm, fits.
   void make_room_for(double largest);
+  void make_room_for_log2(std::int64_t log2_weight);
   void rescale(std::int64_t scale);
   void finish_shift();
   void look_for_lost_range(std::int64_t updates);
@@ -119,6 +121,13 @@ class PriorityIndex final : public WeightedSlots {
   Header* header_;
   SumTree tree_;
   float* priorities_;
+  struct {
+    double priority = -1.0;
+    double exponent = 0.0;
+    std::int64_t weight = -1;  // with this scale; negative: not known
+    std::int64_t scale = 0;
+    std::int64_t log2 = 0;  // of p^exponent
+  } newest_;                // what the last new item came to
 };
 
 }  // namespace fastrl

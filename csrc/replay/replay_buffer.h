@@ -190,13 +190,14 @@ class ReplayBuffer {
     // For each of these, the slot before it as new, and then itself as not.
     void add_ends(std::span<const std::int64_t> ends) {
       make_room(2 * ends.size());
-      for (std::size_t k = 0; k < ends.size(); ++k) {
-        slots_[size_ + 2 * k] = ends[k] - 1;
-        slots_[size_ + 2 * k + 1] = ends[k];
-        are_new_[size_ + 2 * k] = 1;
-        are_new_[size_ + 2 * k + 1] = 0;
+      std::int64_t* slots = slots_.data() + size_;
+      for (const std::int64_t slot : ends) {
+        *slots++ = slot - 1;
+        *slots++ = slot;
       }
+      std::uint8_t* are_new = are_new_.data() + size_;
       size_ += 2 * ends.size();
+      for (std::size_t k = 0; k < 2 * ends.size(); ++k) are_new[k] = k % 2 == 0 ? 1 : 0;
     }
 
    private:

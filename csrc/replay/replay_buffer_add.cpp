@@ -11,6 +11,8 @@
 namespace fastrl {
 namespace {
 
+constexpr std::int64_t kRowsAhead = 8;  // of other lanes that come while some are written
+
 std::uint32_t end_flags(const NewRows& rows, std::int64_t item) {
   return (rows.terminated[item] != 0 ? std::uint32_t{RowHeader::kTerminated} : 0) |
          (rows.truncated[item] != 0 ? std::uint32_t{RowHeader::kTruncated} : 0);
@@ -96,7 +98,13 @@ void ReplayBuffer::add_part(const NewRows& rows, std::uint64_t* handles) {
   if (rows.num_steps == 1) {
     add_step(rows, handles);
   } else {
+    const std::int64_t num_fetched = std::min(rows.num_steps, kRowsAhead);
+    const std::int64_t lanes_ahead = (kRowsAhead + num_fetched - 1) / num_fetched;
     for (std::int64_t column = 0; column < rows.num_lanes; ++column) {
+      if (column + lanes_ahead < rows.num_lanes) {
+        const std::int64_t lane = rows.lane(column + lanes_ahead);
+        writer_.fetch(lane * options_.rows_per_lane + lanes_.lane(lane).position, num_fetched);
+      }
       add_to_lane(rows, column, handles);
     }
   }

@@ -2,7 +2,6 @@
 // apart in memory, so their rows are asked for while earlier ones are written.
 #include <algorithm>
 
-#include "replay/fetch.h"
 #include "replay/process_mutex.h"
 #include "replay/replay_buffer.h"
 
@@ -10,16 +9,6 @@ namespace fastrl {
 namespace {
 
 constexpr std::int64_t kLanesAhead = 8;
-// Memory gives two neighboring lines for little more than one, and the next step needs the second.
-constexpr std::uintptr_t kLinesTogether = 128;
-
-// And the flags of the row before it.
-FASTRL_INLINE void fetch_row_to_write(const Rows& rows, std::int64_t slot) {
-  const std::byte* begin = rows.row(slot) - sizeof(RowHeader);
-  const std::byte* end = rows.row(slot + 1);
-  const std::uintptr_t to_next_lines = (0 - reinterpret_cast<std::uintptr_t>(end)) % kLinesTogether;
-  fetch_to_write(begin, static_cast<std::size_t>(end - begin) + to_next_lines);
-}
 
 }  // namespace
 
@@ -38,7 +27,7 @@ void ReplayBuffer::add_step(const NewRows& rows, std::uint64_t* handles) {
   for (std::int64_t column = 0; column < num_lanes; ++column) {
     if (column + kLanesAhead < num_lanes) {
       const std::int64_t ahead = rows.lane(column + kLanesAhead);
-      fetch_row_to_write(rows_, ahead * rows_per_lane + lanes_.lane(ahead).position);
+      writer_.fetch(ahead * rows_per_lane + lanes_.lane(ahead).position, 1);
     }
     const std::int64_t lane = rows.lane(column);
     if (!is_simple || rows.ends(column) || !is_inside_episode(lane)) {

@@ -42,7 +42,7 @@ void copy_values(const Strided& at, std::int64_t count, std::size_t bytes) {
 
 }  // namespace
 
-RowWriter::RowWriter(const Rows& rows, std::span<const Field> fields) {
+RowWriter::RowWriter(const Rows& rows, std::span<const Field> fields) : rows_(rows) {
   for (std::size_t f = 0; f < fields.size(); ++f) {
     copies_.push_back({nullptr, static_cast<std::size_t>(fields[f].bytes), rows.place(f).start,
                        rows.place(f).stride});

@@ -134,10 +134,10 @@ void SumTree::rewrite(std::int64_t begin, std::int64_t end, Weight weight) {
     const std::int64_t first_block = begin / kBlockSlots;
     std::size_t m = 0;
     std::int64_t count = 0;
-    for (std::int64_t slot = begin; slot < stop;) {
-      const std::int64_t block_end = std::min(stop, (slot / kBlockSlots + 1) * kBlockSlots);
+    const auto rewrite_block = [&](std::int64_t slot,
+                                   std::int64_t size) __attribute__((always_inline)) {
       std::uint64_t difference = 0;
-      for (; slot < block_end; ++slot) {
+      for (const std::int64_t block_end = slot + size; slot < block_end; ++slot) {
         const std::uint32_t old = leaves_[slot];
         const std::uint32_t now = weight(slot, old);
         leaves_[slot] = now;
@@ -146,6 +146,15 @@ void SumTree::rewrite(std::int64_t begin, std::int64_t end, Weight weight) {
         difference += std::uint64_t{now} - counted;
       }
       differences[m++] = difference;
+    };
+    for (std::int64_t slot = begin; slot < stop;) {
+      const std::int64_t size = std::min(stop - slot, kBlockSlots - slot % kBlockSlots);
+      if (size == kBlockSlots) {
+        rewrite_block(slot, kBlockSlots);  // of a known size: in SIMD
+      } else {
+        rewrite_block(slot, size);
+      }
+      slot += size;
     }
     for (std::int64_t block = begin >> 6; block <= (stop - 1) >> 6; ++block) stale_[block] = 1;
     header_->count += count;
@@ -241,6 +250,7 @@ void SumTree::add_to_neighbors(int lowest, std::int64_t first_child,
   std::size_t m = differences.size();
   for (int level = lowest; level >= 0; --level) {
     std::size_t out = 0;
+    std::uint64_t any = 0;
     for (std::size_t k = 0; k < m;) {
       std::uint64_t* node =
           levels_[static_cast<std::size_t>(level)] + static_cast<std::size_t>(first >> 4) * 16;
@@ -253,7 +263,9 @@ void SumTree::add_to_neighbors(int lowest, std::int64_t first_child,
         }
       }
       differences[out++] = sum;
+      any |= sum;
     }
+    if (any == 0) return;
     first = (first_child >>= 4);
     m = out;
   }
