@@ -10,11 +10,10 @@ from replay_rivals import ALPHA, BETA, CHUNK, Drawn, Memory, chunk
 from rivals import MissingError
 
 OURS = "fastrl"
-FEW = 8  # environments that give a chunk in several steps
 
 
 def ours(capacity: int, *, prioritized: bool = True, num_lanes: int = CHUNK) -> Memory:
-    """A chunk is a step of as many environments, or so many steps of `num_lanes`."""
+    """A chunk is a step of as many environments, or so many steps of `num_lanes`: see `shaped`."""
     fields = {
         "observations": ((replay_rivals.OBSERVATION,), "float32"),
         "actions": ((replay_rivals.ACTION,), "float32"),
@@ -22,14 +21,14 @@ def ours(capacity: int, *, prioritized: bool = True, num_lanes: int = CHUNK) -> 
     }
     sampler = Prioritized(ALPHA, BETA) if prioritized else Uniform()
     buffer = fastrl.ReplayBuffer(capacity, fields, num_lanes=num_lanes, sampler=sampler)
-    names = (*fields, "terminated", "truncated")
 
     def add(rows):
-        if num_lanes == CHUNK:
-            return buffer.add(**{name: rows[name] for name in names})
-        steps = (CHUNK // num_lanes, num_lanes)
         return buffer.add(
-            **{name: rows[name].reshape(*steps, *rows[name].shape[1:]) for name in names}
+            observations=rows["observations"],
+            actions=rows["actions"],
+            rewards=rows["rewards"],
+            terminated=rows["terminated"],
+            truncated=rows["truncated"],
         )
 
     def view(batch):
@@ -76,10 +75,18 @@ def filled(name: str, capacity: int, prioritized: bool, adding: bool = False) ->
     return memory
 
 
-def filled_by_steps(capacity: int) -> Memory:
-    memory = ours(capacity, num_lanes=FEW)
+def shaped(rows: dict[str, np.ndarray], num_lanes: int) -> dict[str, np.ndarray]:
+    """A chunk as so many environments give it."""
+    if num_lanes == CHUNK:
+        return rows
+    steps = (CHUNK // num_lanes, num_lanes)
+    return {name: values.reshape(*steps, *values.shape[1:]) for name, values in rows.items()}
+
+
+def filled_by_steps(capacity: int, num_lanes: int) -> Memory:
+    memory = ours(capacity, num_lanes=num_lanes)
     for number in range(capacity // CHUNK):
-        memory.add(chunk(number))
+        memory.add(shaped(chunk(number), num_lanes))
     return memory
 
 
