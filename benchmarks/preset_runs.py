@@ -30,11 +30,13 @@ class Task(NamedTuple):
 
 
 def train(tasks: dict[str, Task], share: int, threads: int, job: Row) -> Row:
-    """One run with one in so many steps of its budget: its line of results."""
+    """One run with one in so many steps and evaluations: its line of results."""
     task = tasks[job["task"]]
     config = task.config.tuned(task.env, seed=job["seed"], torch_threads=threads, **task.options)
     if share > 1:
-        config = dataclasses.replace(config, env_steps=config.env_steps // share)
+        names = ("env_steps", "eval_episodes")
+        fewer = {name: max(1, getattr(config, name) // share) for name in names}
+        config = dataclasses.replace(config, **fewer)
     begin, cpu_begin = time.perf_counter(), time.process_time()
     run = task.recipe(config)
     records = run.run()

@@ -74,10 +74,19 @@ def counted_compiler(tmp_path):
     return str(script), lambda: len(notes.read_text().splitlines()) if notes.exists() else 0
 
 
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory, shared_cache):
+    """What the small header becomes."""
+    source = write(tmp_path_factory.mktemp("ready") / "counter.hpp", SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTRL_CACHE_DIR", str(shared_cache))
+        patch.delenv("CXX", raising=False)
+        return compile(source, flags=FAST_TO_COMPILE).library
+
+
 @pytest.fixture
-def copying_compiler(tmp_path):
+def copying_compiler(tmp_path, ready):
     """Takes a moment, then copies what was compiled before: the cache knows no difference."""
-    ready = compile(write(tmp_path / "counter.hpp", SMALL), flags=FAST_TO_COMPILE).library
     script = tmp_path / "copy++"
     script.write_text(f"""#!/bin/sh
 [ "$1" = --version ] && exit 0
@@ -242,7 +251,8 @@ def test_processes_may_compile_at_once(tmp_path, copying_compiler):
         "print(int(env.reset()[0].sum()))"
     )
     environment = {**os.environ, "FASTRL_CACHE_DIR": str(tmp_path / "own")}
-    command = [sys.executable, "-c", code, tmp_path / "counter.hpp", copying_compiler]
+    source = write(tmp_path / "counter.hpp", SMALL)
+    command = [sys.executable, "-c", code, source, copying_compiler]
     processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         for _ in range(3)
@@ -252,10 +262,10 @@ def test_processes_may_compile_at_once(tmp_path, copying_compiler):
     assert left == [".json", ".so"]
 
 
-def test_the_cache_lies_where_caches_lie(tmp_path, monkeypatch):
+def test_the_cache_lies_where_caches_lie(tmp_path, monkeypatch, copying_compiler):
     monkeypatch.delenv("FASTRL_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compiled = compile(write(tmp_path / "counter.hpp", SMALL), flags=FAST_TO_COMPILE)
+    compiled = compile(write(tmp_path / "counter.hpp", SMALL), compiler=copying_compiler)
     assert compiled.library.parent == tmp_path / "fastrl" / "environments"
 
 

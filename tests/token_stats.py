@@ -64,3 +64,18 @@ def check_token_log_probs(logits, ids, gradients, *, mask=None, **options):
     assert x.grad.dtype == logits.dtype
     assert_close(x.grad, want, plain, what="gradient")
     return stats, x.grad
+
+
+def check_all_numbers():
+    """On the instruction set of this process: blocks and their tails, and every half."""
+    for dtype in DTYPES:
+        for shape in [(3, 2), (3, 33), (2, 4113)]:
+            for options in [{}, {"softcap": 4.0, "temperature": 0.6}]:
+                check_token_log_probs(*make_logits(shape, dtype), **options)
+    x = torch.arange(65536, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    x = x[torch.isfinite(x)]  # subnormal ones too
+    rows = torch.stack([x, torch.zeros_like(x)], -1)
+    ids = torch.zeros(len(x), dtype=torch.int64)
+    want = reference.token_log_probs(rows.double(), ids)[0]
+    naive = naive_token_log_probs(rows, ids)[0]
+    assert_close(token_log_probs(rows, ids).log_probs, want, naive)
