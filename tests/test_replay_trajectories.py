@@ -6,86 +6,15 @@ import fastrl
 import numpy as np
 import pytest
 from fastrl.reference import trajectories as reference
-from tolerance import assert_close
-
-NUM_BUCKETS = 5
-
-
-def make_batch(rng, lengths, group_ids, versions, **more):
-    """Arguments of `add` for trajectories of these lengths."""
-    lengths = np.asarray(lengths)
-    tokens = int(lengths.sum())
-    batch = {
-        "token_ids": rng.integers(0, 50_000, tokens).astype(np.int32),
-        "action_mask": rng.random(tokens) < 0.5,
-        "log_probs": rng.standard_normal(tokens).astype(np.float32),
-        "cu_seqlens": np.concatenate(([0], np.cumsum(lengths))).astype(np.int32),
-        "group_ids": np.asarray(group_ids, np.int64),
-        "rewards": rng.random(len(lengths)).astype(np.float32),
-        "policy_versions": np.asarray(versions, np.int64),
-        "advantages": rng.standard_normal(len(lengths)).astype(np.float32),
-        "successes": rng.random(len(lengths)) < 0.5,
-    }
-    return batch | more
-
-
-def as_reference(batch):
-    ends = batch["cu_seqlens"]
-    return [
-        reference.Trajectory(
-            tokens=batch["token_ids"][ends[i] : ends[i + 1]].tolist(),
-            action_mask=batch["action_mask"][ends[i] : ends[i + 1]].tolist(),
-            log_probs=batch["log_probs"][ends[i] : ends[i + 1]].tolist(),
-            group_id=int(batch["group_ids"][i]),
-            reward=float(batch["rewards"][i]),
-            advantage=float(batch["advantages"][i]),
-            success=bool(batch["successes"][i]),
-            policy_version=int(batch["policy_versions"][i]),
-        )
-        for i in range(len(ends) - 1)
-    ]
-
-
-def simple_batch(n=4, length=5, version=0, **more):
-    rng = np.random.default_rng(0)
-    return make_batch(rng, [length] * n, np.arange(n), [version] * n) | more
-
-
-def small_store(**options):
-    options = {"max_trajectories": 64} | options
-    return fastrl.TrajectoryStore(1 << 20, **options)
-
-
-def assert_same_batch(batch, expected):
-    """The batch holds exactly these trajectories of the specification, in this order."""
-    assert batch.handles.tolist() == [kept.handle for kept in expected]
-    ends = batch.cu_seqlens
-    for i, kept in enumerate(expected):
-        own = slice(ends[i], ends[i + 1])
-        assert batch.token_ids[own].tolist() == kept.tokens
-        assert batch.action_mask[own].tolist() == kept.action_mask
-        assert batch.log_probs[own].tolist() == kept.log_probs
-    for name in ("group_id", "reward", "advantage", "success", "policy_version", "created"):
-        column = {"success": "successes", "created": "created"}.get(name, name + "s")
-        assert batch[column].tolist() == [getattr(kept, name) for kept in expected], name
-
-
-def assert_same_store(store, twin):
-    assert store.handles().tolist() == [kept.handle for kept in twin.order.not_older(-1)]
-    assert store.num_tokens == sum(len(kept.tokens) for kept in twin.arrivals)
-    assert store.num_groups == len(twin.groups)
-    assert (store.policy_version, store.clock) == (twin.policy_version, twin.clock)
-    assert store.counters == {
-        "added": twin.added,
-        "sampled": twin.sampled,
-        "refused_stale": twin.refused_stale,
-        "refused_updates": twin.refused_updates,
-        "evicted": twin.evicted,
-    }
-    counts = [0] * NUM_BUCKETS
-    for group in twin.groups.values():
-        counts[min(group.successes(), NUM_BUCKETS - 1)] += 1
-    assert store.bucket_counts().tolist() == counts
+from token_batches import (
+    NUM_BUCKETS,
+    as_reference,
+    assert_same_batch,
+    assert_same_store,
+    make_batch,
+    simple_batch,
+    small_store,
+)
 
 
 def draw_arguments(rng, available, what):
@@ -176,112 +105,6 @@ def test_store_matches_reference_step_by_step(seed):
             store.advance(version, clock=clock)
             twin.advance(version, clock)
         assert_same_store(store, twin)
-
-
-def test_filter_by_staleness_draws_among_the_fresh_alike():
-    store, twin = small_store(seed=5), reference.TrajectoryStore(64, 10_000, seed=5)
-    rng = np.random.default_rng(0)
-    for version in (0, 1, 2, 4, 3, 4):  # 3 comes late
-        batch = make_batch(rng, [3] * 6, [version, version, 7, 8, 9, 9], [version] * 6)
-        store.add(**batch)
-        twin.add(as_reference(batch))
-    for staleness in (0, 1, 2, None):
-        arguments = {"max_staleness": staleness, "successes_only": staleness == 1}
-        expected = twin.sample(4, **arguments)
-        assert_same_batch(store.sample(4, **arguments), expected)
-        groups = twin.sample_groups(3, max_staleness=staleness)
-        batch = store.sample_groups(3, max_staleness=staleness)
-        assert_same_batch(batch, [kept for group in groups for kept in group])
-        assert staleness is None or (batch.policy_versions >= 4 - staleness).all()
-
-
-def test_every_trajectory_and_group_is_drawn_equally_often():
-    store = small_store(seed=3)
-    rng = np.random.default_rng(1)
-    groups = np.repeat(np.arange(16), [1, 2, 3, 4] * 4)
-    store.add(**make_batch(rng, [2] * 40, groups, np.arange(40) // 10))
-    by_handle = dict.fromkeys(store.handles().tolist(), 0)
-    by_group = dict.fromkeys(range(16), 0)
-    for _ in range(4_000):
-        for handle in store.sample(5, count_use=False).handles.tolist():
-            by_handle[handle] += 1
-        for group in store.sample_groups(4, group_size=1).group_ids.tolist():
-            by_group[group] += 1
-    # Less spread than with replacement: the bounds are those of independent draws, p < 1e-6.
-    for counts, expected, bound in ((by_handle, 500, 99.0), (by_group, 1000, 58.0)):
-        chi_squared = sum((n - expected) ** 2 / expected for n in counts.values())
-        assert chi_squared < bound
-
-
-def test_weighted_draws_have_the_probabilities_of_their_weights():
-    store = small_store(weighted=True, max_trajectories=32, seed=2)
-    rng = np.random.default_rng(6)
-    weights = {}
-    for step in range(60):  # with late versions, holes and sweeps of the order
-        versions = np.maximum(0, step - rng.integers(0, 4, 3))
-        given = rng.integers(0, 5, 3).astype(np.float32)
-        handles = store.add(**make_batch(rng, [4] * 3, [0, 1, 2], versions), weights=given)
-        weights |= dict(zip(handles.tolist(), given.tolist(), strict=True))
-        if step % 3 == 0:
-            store.update(handles[:1], weights=np.array([7], np.float32), successes=np.ones(1, bool))
-            weights[int(handles[0])] = 7.0
-            store.remove(store.sample(1).handles)
-        if step < 4:
-            continue
-        fresh = store.peek(store.handles())
-        for staleness in (None, 2):
-            oldest = -1 if staleness is None else store.policy_version - staleness
-            drawable = fresh.handles[fresh.policy_versions >= oldest].tolist()
-            total = sum(weights[handle] for handle in drawable)
-            draw = {"order": "weighted", "max_staleness": staleness, "count_use": False}
-            if total == 0:
-                with pytest.raises(ValueError, match="with a weight above 0, got none"):
-                    store.sample(5, replacement=True, **draw)
-                continue
-            batch = store.sample(5, replacement=True, **draw)
-            expected = np.array([weights[handle] for handle in batch.handles.tolist()]) / total
-            assert set(batch.handles.tolist()) <= set(drawable)
-            assert_close(batch.probabilities, expected)
-    some = store.sample(3, order="weighted", token_budget=9)
-    assert len(set(some.handles.tolist())) == 2
-    assert (some.probabilities > 0).all()
-
-
-def test_weighted_draws_are_as_frequent_as_their_weights():
-    store = small_store(weighted=True, seed=8)
-    weights = np.array([0, 1, 2, 3, 10], np.float32)
-    handles = store.add(**simple_batch(5), weights=weights).tolist()
-    drawn = [
-        handle
-        for _ in range(200)
-        for handle in store.sample(50, order="weighted", replacement=True).handles.tolist()
-    ]
-    counts = np.array([drawn.count(handle) for handle in handles])
-    expected = 10_000 * weights[1:] / 16
-    assert counts[0] == 0
-    assert ((counts[1:] - expected) ** 2 / expected).sum() < 30.7  # p < 1e-6
-    firsts = [int(store.sample(1, order="weighted").handles[0]) for _ in range(2_000)]
-    assert abs(firsts.count(handles[4]) - 1250) < 106  # 4.9 standard deviations
-
-
-def test_bad_weights_and_weighted_draws_are_errors():
-    store = small_store(weighted=True)
-    with pytest.raises(ValueError, match="add: `weights` must be finite and at least 0, got -1"):
-        store.add(**simple_batch(), weights=np.array([1, 1, -1, 1], np.float32))
-    handles = store.add(**simple_batch(), weights=np.array([0, 0, 0, 2], np.float32))
-    with pytest.raises(
-        ValueError, match="update: `weights` must be finite and at least 0, got nan"
-    ):
-        store.update(handles, weights=np.full(4, np.nan, np.float32))
-    with pytest.raises(ValueError, match="`n` must be at most the 1 trajectories with a weight"):
-        store.sample(2, order="weighted")
-    with pytest.raises(ValueError, match="sample: `n` must be given, without `successes_only`"):
-        store.sample(order="weighted", token_budget=9)
-    plain = small_store()
-    with pytest.raises(ValueError, match="`weights` must be None, as the store is not weighted"):
-        plain.add(**simple_batch(), weights=np.ones(4, np.float32))
-    with pytest.raises(ValueError, match="`order` must not be 'weighted' for a store without"):
-        plain.sample(2, order="weighted")
 
 
 def test_log_probs_come_back_bit_for_bit():
@@ -465,18 +288,14 @@ def test_state_goes_on_in_another_store():
     assert stores[0].counters == stores[1].counters
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
-    before = fastrl.num_threads()
+def test_results_do_not_depend_on_the_number_of_threads(set_threads):
     batches = []
-    try:
-        for threads in (1, 3):
-            fastrl.set_num_threads(threads)
-            rng = np.random.default_rng(0)
-            store = fastrl.TrajectoryStore(32 << 20, max_trajectories=500)
-            store.add(**make_batch(rng, rng.integers(1, 4000, 400), np.arange(400), [0] * 400))
-            batches.append(store.sample(300))
-    finally:
-        fastrl.set_num_threads(before)
+    for threads in (1, 3):
+        set_threads(threads)
+        rng = np.random.default_rng(0)
+        store = fastrl.TrajectoryStore(32 << 20, max_trajectories=500)
+        store.add(**make_batch(rng, rng.integers(1, 4000, 400), np.arange(400), [0] * 400))
+        batches.append(store.sample(300))
     for name in batches[0]:
         np.testing.assert_array_equal(batches[0][name], batches[1][name])
 
@@ -514,163 +333,3 @@ def test_many_threads_lose_nothing():
     counters = store.counters
     assert counters["added"] == 4 * 60 * 8
     assert counters["added"] - sum(counters["evicted"].values()) == len(store)
-
-
-ADD_ERRORS = {
-    "rewards_shape": (
-        {"rewards": np.zeros(5, np.float32)},
-        r"add: `rewards` must have shape \[B\] = \[4\], got \[5\]",
-    ),
-    "rewards_dtype": ({"rewards": np.zeros(4)}, "add: `rewards` must have dtype float32"),
-    "rewards_nan": (
-        {"rewards": np.array([0, 0, np.nan, 0], np.float32)},
-        "add: `rewards` must be finite, got nan for trajectory 2",
-    ),
-    "advantages_inf": (
-        {"advantages": np.full(4, np.inf, np.float32)},
-        "add: `advantages` must be finite, got inf for trajectory 0",
-    ),
-    "mask": (
-        {"action_mask": np.zeros(19, bool)},
-        r"add: `action_mask` must have shape \[N\] = \[20\], got \[19\]",
-    ),
-    "log_probs": ({"log_probs": None}, "add: `log_probs` must be given, as the store keeps it"),
-    "ends": (
-        {"cu_seqlens": np.array([0, 5, 5, 15, 20], np.int32)},
-        "add: `cu_seqlens` must rise from 0 to the 20 tokens, at least 1 a trajectory",
-    ),
-    "end": (
-        {"cu_seqlens": np.array([0, 5, 10, 15, 21], np.int32)},
-        "add: `cu_seqlens` must rise from 0 to the 20 tokens",
-    ),
-    "two_layouts": (
-        {"lengths": np.ones(4, np.int64)},
-        "add: `cu_seqlens` must be given, or `attention_mask`, or `lengths`, got 2 of them",
-    ),
-    "ids": (
-        {"token_ids": np.full(20, 2**31)},
-        "add: `token_ids` must be in the range of int32, got 2147483648",
-    ),
-    "version": (
-        {"policy_versions": -1},
-        "add: `policy_version` must be at least 0, got -1",
-    ),
-    "created": (
-        {"created": np.array([5, 4, 6, 7])},
-        "add: `created` must never run backward, from 5 on, got 4 for trajectory 1",
-    ),
-    "created_too_late": (
-        {"created": 2**63 - 1},
-        "add: `created` must be at most 4611686018427387904, got 9223372036854775807",
-    ),
-    "group_successes": (
-        {"group_successes": np.array([0, -1, 0, 0])},
-        "add: `group_successes` must be at least 0, got -1",
-    ),
-    "column": (
-        {"entropies": np.zeros(4, np.float32)},
-        r"add: `entropies` must be one of the store's columns \(log_probs\)",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", ADD_ERRORS)
-def test_add_refuses_bad_input_and_changes_nothing(case):
-    change, message = ADD_ERRORS[case]
-    store = small_store()
-    store.add(**simple_batch())
-    before = store.state()
-    with pytest.raises((ValueError, TypeError), match=message):
-        store.add(**(simple_batch() | change))
-    after = store.state()
-    assert all((before[name] == after[name]).all() for name in before)
-
-
-def test_add_refuses_what_cannot_fit():
-    store = fastrl.TrajectoryStore(60_000, max_trajectories=3)
-    message = "add: `token_ids` must hold at most max_trajectories = 3 trajectories, got 4"
-    with pytest.raises(ValueError, match=message):
-        store.add(**simple_batch())
-    with pytest.raises(ValueError, match="add: `token_ids` must fit into the store's"):
-        store.add(**simple_batch(1, length=50_000))
-
-
-def test_sampling_an_empty_store_or_too_many_is_an_error():
-    store = small_store()
-    with pytest.raises(ValueError, match="sample: `n` must have trajectories that can be drawn"):
-        store.sample(1)
-    with pytest.raises(ValueError, match="sample_groups: `num_groups` must have groups"):
-        store.sample_groups(1)
-    store.add(**simple_batch(version=1))
-    message = "sample: `n` must be at most the 4 trajectories that can be drawn, got 5"
-    with pytest.raises(ValueError, match=message):
-        store.sample(5)
-    with pytest.raises(ValueError, match="at most the 4 groups that can be drawn, got 5"):
-        store.sample_groups(5)
-    store.advance(3)
-    with pytest.raises(ValueError, match="must have trajectories that can be drawn, got none"):
-        store.sample(1, max_staleness=1)
-    with pytest.raises(ValueError, match="sample: `token_budget` must be enough"):
-        store.sample(token_budget=2)
-    assert store.counters["sampled"] == 0
-
-
-def test_other_bad_arguments_are_errors():
-    store = small_store()
-    handles = store.add(**simple_batch())
-    for call, message in (
-        (lambda: store.sample(0), "sample: `n` must be at least 1|from 1"),
-        (lambda: store.sample(order="best"), "sample: `order` must be one of 'uniform', 'newest'"),
-        (lambda: store.sample(replacement=True), "sample: `replacement` must be False unless"),
-        (lambda: store.sample(2, layout="x"), "sample: `layout` must be one of"),
-        (lambda: store.sample(2, output="x"), "sample: `output` must be one of"),
-        (lambda: store.sample_groups(), "sample_groups: `num_groups` must be given, or"),
-        (
-            lambda: store.sample_groups(1, bucket_weights=[1.0]),
-            r"`bucket_weights` must have shape \[num_buckets\] = \[17\], got \[1\]",
-        ),
-        (
-            lambda: store.sample_groups(1, bucket_weights=[0.0] * 17),
-            "`bucket_weights` must be finite, at least 0 and not all 0",
-        ),
-        (
-            lambda: store.sample_groups(group_ids=handles, bucket_weights=[1.0] * 17),
-            "`bucket_weights` must be None where `group_ids` are given",
-        ),
-        (lambda: store.advance(clock=1), "advance: `clock` must be at least 4, got 1"),
-        (lambda: store.advance(clock=2**63 - 1), "advance: `clock` must be from -"),
-        (
-            lambda: store.update(handles, rewards=np.full(4, np.nan, np.float32)),
-            "update: `rewards` must be finite",
-        ),
-        (
-            lambda: store.restore(small_store(num_buckets=9).state()),
-            "restore: `state` must be of a store of the same sizes and columns",
-        ),
-        (lambda: fastrl.TrajectoryStore(5_000), "TrajectoryStore: `max_bytes` must be at least"),
-        (
-            lambda: small_store(columns={"rewards": "float32"}),
-            "`columns` must have names that are free and identifiers, got 'rewards'",
-        ),
-        (
-            lambda: small_store(columns={"x": "complex64"}),
-            r"`columns\['x'\]` must have a dtype out of bool",
-        ),
-        (
-            lambda: small_store(columns={"x": "int8"}, token_columns={"x": "int8"}),
-            "`columns` must have other names than `token_columns`, got 'x'",
-        ),
-        (lambda: small_store(ttl=-1), "TrajectoryStore: `ttl` must be"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            call()
-    assert store.counters["sampled"] == 0
-
-
-def test_a_batch_says_what_it_has():
-    store = small_store()
-    store.add(**simple_batch())
-    batch = store.sample(2)
-    with pytest.raises(AttributeError, match="this batch has no 'observations', only"):
-        batch.observations  # noqa: B018
-    assert "rewards [2]" in repr(batch)
