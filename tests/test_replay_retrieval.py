@@ -1,14 +1,11 @@
 """Retrieval against brute force."""
 
-import os
-import subprocess
-import sys
-
 import fastrl
 import numpy as np
 import pytest
 from fastrl import replay
 from fastrl.reference import retrieval as reference
+from fresh_process import run_python
 from tolerance import assert_close
 
 
@@ -61,14 +58,8 @@ print(found.rows.tobytes().hex(), found.scores.tobytes().hex())
 def test_no_bit_depends_on_the_instruction_set_or_the_threads():
     outputs = set()
     for name, threads in (("portable", 1), ("x86-64-v3", 2), ("", 3)):
-        result = subprocess.run(
-            [sys.executable, "-c", _BITS.format(threads=threads)],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "FASTRL_INSTRUCTION_SET": name} if name else None,
-        )
-        outputs.add(result.stdout)
+        environment = {"FASTRL_INSTRUCTION_SET": name} if name else {}
+        outputs.add(run_python(_BITS.format(threads=threads), **environment))
     assert len(outputs) == 1
 
 
