@@ -1,9 +1,6 @@
 // The store of token trajectories and the structures that it is made of.
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <set>
@@ -12,9 +9,9 @@
 #include <vector>
 
 #include "check.h"
-#include "core/check.h"
 #include "replay/distinct_draws.h"
 #include "replay/trajectory_store.h"
+#include "temporary_folder.h"
 
 namespace fastrl {
 namespace {
@@ -360,19 +357,18 @@ TEST(trajectory_store_takes_calls_from_many_threads) {
       }
     });
   }
-  const auto path = std::filesystem::temp_directory_path() / concat("fastrl-store-", getpid());
+  const testing::TemporaryFolder folder;
   Saver saver(system_files(), {.streams_apart = true});
   for (int turn = 0; turn < 10; ++turn) {
-    store.save(saver, path, "{}", {});
+    store.save(saver, folder.path, "{}", {});
     const TestMemory other(memory.size());
     TrajectoryStore loaded(other.data(), small_sizes(), {}, 0);
-    loaded.load(SavedFolder("load", path, "TrajectoryStore"),
+    loaded.load(SavedFolder("load", folder.path, "TrajectoryStore"),
                 [](const std::string&, std::uint64_t) { return std::span<std::byte>(); });
     ReadBatch read;
     loaded.get(loaded.handles(), false, read);
     CHECK(read.is_whole());
   }
-  std::filesystem::remove_all(path);
   for (std::thread& thread : threads) thread.join();
   CHECK(std::ranges::count(torn, 0) == 3);
 }
