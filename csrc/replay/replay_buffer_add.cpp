@@ -73,6 +73,7 @@ void ReplayBuffer::check_rows(const NewRows& rows) {
 std::optional<Wait> ReplayBuffer::add(const NewRows& rows, std::uint64_t* handles) {
   Guard guard(*this);
   check_rows(rows);
+  if (rows.num_steps == 0) return std::nullopt;
   if (limiter_.is_on() && !limiter_.may_add(counts())) return limiter_.adding_refused();
   guard.begin_change();
   for (std::int64_t column = 0; column < rows.num_lanes; ++column) {
