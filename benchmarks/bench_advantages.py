@@ -194,7 +194,9 @@ def main():
         for shape in [arguments.shape] if arguments.shape else SHAPES[op]:
             size = tuple(int(number) for number in shape.split("x"))
             providers = providers_of(op, size, arguments.device)
-            measure(providers, device=arguments.device, seconds=arguments.seconds)
+            measure(
+                providers, device=arguments.device, seconds=arguments.seconds, rest=arguments.rest
+            )
             report(
                 f"{op}, {shape}, {arguments.device}",
                 providers,

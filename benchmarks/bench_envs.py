@@ -28,7 +28,7 @@ CHECKED = 16  # environments of a batch that the gate looks at
 
 
 def show(arguments, title, providers, **columns):
-    measure(providers, seconds=arguments.seconds)
+    measure(providers, seconds=arguments.seconds, rest=arguments.rest)
     report(title, providers, json_path=arguments.json, **columns)
 
 

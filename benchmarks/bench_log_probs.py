@@ -121,7 +121,7 @@ def backward_and_forward(arguments, shape, dtype, device):
     providers.append(
         Provider("copy", run=lambda: target.copy_(work.original), bytes_moved=2 * size)
     )
-    measure(providers, device=device, seconds=arguments.seconds)
+    measure(providers, device=device, seconds=arguments.seconds, rest=arguments.rest)
     report(
         f"forward and backward with entropy, {shape[0]} × {shape[1]} {dtype}, {device}",
         providers,
@@ -152,7 +152,7 @@ def masked_forward(arguments, shape, dtype, device):
         ),
         Provider("copy", run=lambda: target.copy_(work.original), bytes_moved=2 * size),
     ]
-    measure(providers, device=device, seconds=arguments.seconds / 4)
+    measure(providers, device=device, seconds=arguments.seconds / 4, rest=arguments.rest)
     report(
         f"forward with entropy, {shape[0]} × {shape[1]} {dtype}, {device}",
         providers,

@@ -145,7 +145,7 @@ def main():
     for shape in arguments.shape or SHAPES:
         batch = make_batch(*map(int, shape.split("x")), arguments.device)
         providers = providers_of(functions, batch, spec)
-        measure(providers, device=arguments.device, seconds=arguments.seconds)
+        measure(providers, device=arguments.device, seconds=arguments.seconds, rest=arguments.rest)
         report(
             f"policy_loss, {arguments.preset}, KL {kl}, {shape}, {arguments.device}",
             providers,

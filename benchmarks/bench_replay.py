@@ -48,7 +48,7 @@ def row(name: str, memory: Memory, run, items: int, prioritized: bool = True, **
 
 def compare(arguments, title, providers, ratios, best=None, own_names=(OURS,)):
     """One table, and what the project has promised about it: (rival, bar), or (the best, bar)."""
-    measure(list(providers.values()), seconds=arguments.seconds)
+    measure(list(providers.values()), seconds=arguments.seconds, rest=arguments.rest)
     report(title, list(providers.values()), baseline=OURS, json_path=arguments.json)
     timed = {name: one for name, one in providers.items() if name not in own_names and one.times}
     if best and timed:

@@ -165,7 +165,7 @@ def bench_throughput(arguments) -> None:
                     continue
                 rivals.append(Provider(label, run=counting(run), block=BLOCK, items=num_envs))
             title = f"{name}, B = {num_envs:,}, steps"
-            measure(ours + rivals, seconds=arguments.seconds)
+            measure(ours + rivals, seconds=arguments.seconds, rest=arguments.rest)
             report(title, ours + rivals, json_path=arguments.json)
             judge(arguments, title, throughput_claims(name, num_envs, ours, rivals))
     print("\nNot compared:")
@@ -248,7 +248,7 @@ def bench_latency(arguments) -> None:
             providers.append(Provider(label, run=rival, loops=SERIES, block=BLOCK))
         except MissingError as reason:
             print(f"\nNot compared: {reason}")
-        measure(providers, seconds=arguments.seconds)
+        measure(providers, seconds=arguments.seconds, rest=arguments.rest)
         report(f"{name}, one call of B = {num_envs}", providers, json_path=arguments.json)
 
 
@@ -292,7 +292,7 @@ def bench_busy(arguments) -> None:
                         ),
                     )
                 )
-        measure(providers, seconds=arguments.seconds)
+        measure(providers, seconds=arguments.seconds, rest=arguments.rest)
     finally:
         for other in others:
             other.kill()

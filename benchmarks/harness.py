@@ -56,6 +56,9 @@ def parse(
     parser.add_argument(
         "--seconds", type=float, default=seconds, help="time to measure a table for (%(default)s)"
     )
+    parser.add_argument(
+        "--rest", type=float, default=0.0, help="idle so many seconds before each (%(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=fastrl.num_threads(), help="of both sides")
     parser.add_argument("--json", help="append the results to this file, one a line")
     arguments = parser.parse_args()
@@ -107,8 +110,10 @@ def _rounds(
         turn += 1
 
 
-def measure(providers: list[Provider], *, device: str = "cpu", seconds: float = 20.0) -> None:
-    """Fills in errors and times: the gate, a warm-up of a tenth of the time, rounds in turns."""
+def measure(
+    providers: list[Provider], *, device: str = "cpu", seconds: float = 20.0, rest: float = 0.0
+) -> None:
+    """Fills in errors and times: the gate, a rest, a warm-up of a tenth of the time, rounds."""
     for provider in providers:
         try:
             provider.prepare()
@@ -118,6 +123,7 @@ def measure(providers: list[Provider], *, device: str = "cpu", seconds: float = 
     sound = [provider for provider in providers if not provider.wrong]
     if not sound:
         return
+    time.sleep(rest)
     fastest = dict.fromkeys((provider.name for provider in sound), inf)
     for provider, taken in _rounds(sound, device=device, seconds=seconds / 10, least=1):
         fastest[provider.name] = min(taken, fastest[provider.name])

@@ -186,7 +186,7 @@ def bench_growth(arguments):
             rows.setdefault(what, []).append(provider)
     title = "Sequences and hindsight in a small and a large buffer"
     providers = [provider for pair in rows.values() for provider in pair]
-    measure(providers, seconds=arguments.seconds)
+    measure(providers, seconds=arguments.seconds, rest=arguments.rest)
     report(title, providers, json_path=arguments.json)
     for what, (small, large) in rows.items():
         growth = speedup(small, large)
