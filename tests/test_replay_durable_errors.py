@@ -2,9 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from fastrl.replay import (
     load_states,
     save_states,
 )
+from fresh_process import run_python
 
 FIELDS = {"observations": ((3,), "float32"), "rewards": ((), "float32")}
 MANIFEST = "manifest.fastrl"
@@ -228,17 +226,7 @@ def test_a_loaded_buffer_does_not_overwrite_a_file(tmp_path):
 
 def in_a_process(program, folder):
     """Runs a program that ends with "fine", in a process of its own."""
-    here = Path(__file__).parent
-    code = textwrap.dedent(program)
-    finished = subprocess.run(
-        [sys.executable, "-c", code, str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"},
-    )
-    assert finished.stdout.endswith("fine\n"), finished.stderr
+    assert run_python(program, folder).endswith("fine\n")
 
 
 def test_a_full_disk_loses_nothing(tmp_path):

@@ -1,15 +1,13 @@
 """The index of priorities against its specification, and against what probability says."""
 
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from fastrl.reference import priority as reference
 from fastrl.replay import MixReplay, Prioritized, PriorityIndex, ReplayBuffer
+from fresh_process import run_python
 from tolerance import assert_close
 
 SCHEMES = ("independent", "stratified", "systematic", "without_replacement")
@@ -320,11 +318,7 @@ def test_instruction_sets_agree_bit_for_bit():
     best = sets.index(_core.instruction_set())
     digests = set()
     for name in sets[: best + 1]:
-        environment = os.environ | {"FASTRL_INSTRUCTION_SET": name}
-        run = subprocess.run(
-            [sys.executable, "-c", DIGEST], env=environment, capture_output=True, check=True
-        )
-        digests.add(run.stdout)
+        digests.add(run_python(DIGEST, FASTRL_INSTRUCTION_SET=name))
     assert len(digests) == 1
 
 
