@@ -1,7 +1,5 @@
 """Sequences from the replay buffer against their specification, and that none leaves an episode."""
 
-import re
-import threading
 import weakref
 from pathlib import Path
 
@@ -10,14 +8,8 @@ import pytest
 import torch
 from fastrl.reference import replay as spec
 from fastrl.reference import sequences as spec_sequences
-from fastrl.replay import (
-    Field,
-    Prioritized,
-    ReplayBuffer,
-    SequenceBatch,
-    Uniform,
-    sequence_priorities,
-)
+from fastrl.replay import Field, Prioritized, ReplayBuffer, SequenceBatch, Uniform
+from numbered_episodes import FIELDS, filled
 from tolerance import assert_close
 
 NO_HANDLE = 2**64 - 1
@@ -170,29 +162,6 @@ def test_sequences_are_as_specified(mode, capacity, num_lanes, stack, discounts,
         )
 
 
-FIELDS = {"observations": ((), "int64"), "rewards": ((), "float32")}
-
-
-def filled(lengths, *, open_steps=0, capacity=1000, truncated=False, fields=FIELDS, **options):
-    """One lane with episodes of these lengths; observation and reward number the rows."""
-    buffer = ReplayBuffer(capacity, fields, **options)
-    row = 0
-    for length in [*lengths, *([open_steps] if open_steps else [])]:
-        is_open = length == open_steps and row == sum(lengths) + len(lengths)
-        ended = np.zeros((length, 1), bool)
-        ended[-1] = not is_open
-        values = row + np.arange(length)[:, None]
-        buffer.add(
-            observations=values,
-            rewards=values.astype(np.float32),
-            terminated=ended & (not truncated),
-            truncated=ended & truncated,
-            final_observations=values + 1,
-        )
-        row += length + (not is_open)
-    return buffer
-
-
 def only(buffer, row, length, **options):
     """The sequence whose drawn step is this row's, as a batch of one."""
     handles = buffer.handles()
@@ -317,90 +286,6 @@ def test_places_say_where_episodes_began_and_how_they_ended():
     np.testing.assert_array_equal(places.complete, rows < 21)
 
 
-def crossings(batch, columns):
-    """Sequences that hold rows of two episodes, or rows that are not neighbors."""
-    episodes, steps = batch.observations[..., 0], batch.observations[..., 1]
-    valid = batch.validity_mask
-    neighbors = valid[:, 1:] & valid[:, :-1]
-    wrong = (episodes[:, 1:] != episodes[:, :-1]) | (steps[:, 1:] != steps[:, :-1] + 1)
-    ragged = valid[:, 1:] & ~valid[:, :-1]
-    # What is learned from has the next observation of its own episode in the next column.
-    lonely = np.zeros(len(valid), bool)
-    lonely |= (batch.learning_mask[:, :-1] & ~valid[:, 1:]).any(1)
-    assert valid.shape[1] <= columns
-    return int(((neighbors & wrong).any(1) | ragged.any(1) | lonely).sum())
-
-
-def draw_sequences(draws, *, n=1000):
-    """Sequences of random episodes, which are written between the draws; how many cross an end."""
-    random = np.random.default_rng(0)
-    num_lanes = 16
-    fields = {"observations": ((2,), "int64"), "rewards": ((), "float32")}
-    samplers = {"uniform": Uniform(), "by_priority": Prioritized(new_priority=1.0)}
-    buffer = ReplayBuffer(16 * 300, fields, num_lanes=num_lanes, sampler=samplers)
-    episodes, steps = np.arange(num_lanes), np.zeros(num_lanes, np.int64)
-    next_episode, bad = num_lanes, 0
-    for done in range(0, draws, n):
-        for _ in range(400 if done == 0 else 40):
-            observations = np.stack([episodes, steps], 1)
-            terminated, truncated = random.random((2, num_lanes)) < 0.04
-            ended = terminated | truncated
-            buffer.add(
-                observations=observations,
-                rewards=np.zeros(num_lanes, np.float32),
-                terminated=terminated,
-                truncated=truncated,
-                final_observations=observations + np.array([0, 1]),
-            )
-            steps = np.where(ended, 0, steps + 1)
-            episodes = np.where(ended, next_episode + np.arange(num_lanes), episodes)
-            next_episode += num_lanes
-        options = {
-            "length": int(random.integers(1, 30)),
-            "burn_in": int(random.integers(0, 20)),
-            "bootstrap": int(random.integers(1, 5)),
-        }
-        batch = buffer.sample_sequences(
-            n,
-            **options,
-            boundary=str(random.choice(["pad", "stop", "shift"])),
-            sampler=str(random.choice(list(samplers))),
-        )
-        bad += crossings(batch, sum(options.values()))
-        buffer.update_priorities(batch.handles, random.random(n) + 0.1, sampler="by_priority")
-    return bad
-
-
-def test_no_sequence_crosses_the_end_of_an_episode():
-    assert draw_sequences(100_000) == 0
-
-
-@pytest.mark.slow
-def test_no_sequence_of_a_million_crosses_the_end_of_an_episode():
-    assert draw_sequences(1_000_000) == 0
-
-
-def test_crossings_are_noticed():
-    batch = filled_pairs().sample_sequences(50, 4)
-    assert crossings(batch, 5) == 0
-    batch.observations[7, 1, 0] += 1
-    assert crossings(batch, 5) == 1
-
-
-def filled_pairs():
-    fields = {"observations": ((2,), "int64"), "rewards": ((), "float32")}
-    buffer = ReplayBuffer(100, fields)
-    steps = np.arange(50)
-    ended = np.zeros((50, 1), bool)
-    buffer.add(
-        observations=np.stack([np.zeros(50, int), steps], 1)[:, None],
-        rewards=np.zeros((50, 1)),
-        terminated=ended,
-        truncated=ended,
-    )
-    return buffer
-
-
 def test_starts_are_those_that_sample_draws():
     for sampler in (Uniform(), Uniform("without_replacement"), Prioritized()):
         one, other = (filled([7, 30, 4], seed=3, sampler=sampler) for _ in range(2))
@@ -456,154 +341,3 @@ def test_a_buffer_that_drew_sequences_is_freed(tmp_path):
     del buffer
     assert alive() is None
     assert str(tmp_path) not in Path("/proc/self/maps").read_text()
-
-
-def test_a_writer_may_overwrite_meanwhile():
-    fields = {"observations": ((2,), "int64"), "rewards": ((), "float32")}
-    buffer = ReplayBuffer(4000, fields, num_lanes=4)
-    done = threading.Event()
-    random = np.random.default_rng(0)
-
-    def write():
-        episode, step = np.arange(4), np.zeros(4, np.int64)
-        while not done.is_set():
-            observations = np.stack([episode, step], 1)
-            ended = random.random(4) < 0.05
-            buffer.add(
-                observations=observations,
-                rewards=np.zeros(4),
-                terminated=ended,
-                truncated=np.zeros(4, bool),
-                final_observations=observations + np.array([0, 1]),
-            )
-            step, episode = np.where(ended, 0, step + 1), episode + 4 * ended
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        while buffer.num_added < 4000:
-            pass
-        for _ in range(100):
-            assert crossings(buffer.sample_sequences(32, 8, burn_in=4), 13) == 0
-    finally:
-        done.set()
-        writer.join()
-
-
-def test_rows_that_go_too_fast_are_an_error(monkeypatch):
-    buffer = filled([20])
-
-    class Fast:
-        def __getattr__(self, name):
-            return getattr(buffer._native, name)
-
-        def gather_rows(self, *arguments):
-            raise IndexError
-
-    monkeypatch.setattr(buffer._sequences, "_native", Fast())
-    with pytest.raises(RuntimeError, match=r"^sample_sequences: rows were overwritten before they"):
-        buffer.sample_sequences(4, 3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "kind", "message"),
-    [
-        ({"n": 0}, ValueError, "`n` must be from 1 to 2147483647, got 0"),
-        ({"n": 2.0}, TypeError, "`n` must be an integer, got float"),
-        ({"length": 0}, ValueError, "`length` must be at least 1, got 0"),
-        ({"burn_in": -1}, ValueError, "`burn_in` must be at least 0, got -1"),
-        ({"bootstrap": -1}, ValueError, "`bootstrap` must be at least 0, got -1"),
-        ({"boundary": "wrap"}, ValueError, "`boundary` must be one of 'pad', 'stop', 'shift', got"),
-        ({"time_major": 1}, TypeError, "`time_major` must be True or False, got 1"),
-        ({"output": "jax"}, ValueError, "`output` must be one of 'numpy', 'torch', 'pinned', got"),
-        ({"sampler": "best"}, ValueError, "`sampler` must be one of 'default', got 'best'"),
-        (
-            {"importance_exponent": -1},
-            ValueError,
-            "`importance_exponent` must be finite and at least 0",
-        ),
-        (
-            {"length": 990, "burn_in": 10},
-            ValueError,
-            "`length` must be at most a lane's 1000 rows with burn_in and bootstrap, got 990, "
-            "which makes 1001",
-        ),
-    ],
-)
-def test_arguments_are_checked(arguments, kind, message):
-    buffer = filled([20])
-    with pytest.raises(kind, match="^" + re.escape(f"sample_sequences: {message}")):
-        buffer.sample_sequences(**{"n": 4, "length": 5, **arguments})
-    assert buffer.num_sampled == 0
-
-
-def test_nothing_to_draw_is_an_error():
-    with pytest.raises(ValueError, match=r"^sample_sequences: the buffer is empty$"):
-        ReplayBuffer(100, FIELDS).sample_sequences(4, 5)
-    buffer = filled([5], sampler=Uniform("without_replacement"))
-    rule = "^sample_sequences: `n` must be at most the 5 that can be drawn, got 6$"
-    with pytest.raises(ValueError, match=rule):
-        buffer.sample_sequences(6, 2)
-
-
-def test_names_of_masks_are_taken():
-    buffer = ReplayBuffer(100, {**FIELDS, "is_first": ((), "bool")})
-    rule = "^sample_sequences: `fields` must not have a name that sequences use, .*, got 'is_first'"
-    with pytest.raises(ValueError, match=rule):
-        buffer.sample_sequences(4, 5)
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.9, 1.0])
-def test_sequence_priorities(eta):
-    random = np.random.default_rng(0)
-    errors = random.normal(size=(5, 7)).astype(np.float32)
-    mask = random.random((5, 7)) < 0.6
-    mask[:, 2] = True
-    errors[~mask] = np.nan
-    expected = [
-        spec_sequences.sequence_priority(row[of].astype(float).tolist(), eta)
-        for row, of in zip(errors, mask, strict=True)
-    ]
-    assert_close(sequence_priorities(errors, mask, eta), np.array(expected))
-    tensors = torch.from_numpy(errors.T.copy()), torch.from_numpy(mask.T.copy())
-    assert_close(sequence_priorities(*tensors, eta, time_major=True), np.array(expected))
-
-
-def test_sequence_priorities_are_those_of_the_drawn_steps():
-    buffer = filled([40], sampler=Prioritized())
-    batch = buffer.sample_sequences(6, 5, burn_in=2, boundary="shift")
-    errors = np.arange(48.0).reshape(6, 8)
-    priorities = sequence_priorities(errors, batch.learning_mask)
-    assert buffer.update_priorities(batch.handles, priorities) == 6
-    _, last = np.unique(batch.handles[::-1], return_index=True)
-    np.testing.assert_allclose(
-        buffer.priorities(batch.handles[::-1][last]), priorities[::-1][last], rtol=1e-6
-    )
-    steps = batch.step_handles[batch.learning_mask]
-    assert buffer.update_priorities(steps, np.ones(len(steps))) == len(steps)
-
-
-@pytest.mark.parametrize(
-    ("errors", "mask", "options", "kind", "message"),
-    [
-        (np.zeros((2, 3), int), np.ones((2, 3), bool), {}, TypeError,
-         "`td_errors` must have a dtype of floating point, got int64"),
-        (np.zeros(3), np.ones(3, bool), {}, ValueError,
-         "`td_errors` must have shape [n, T], got [3]"),
-        (np.zeros((2, 3)), np.ones((2, 3)), {}, TypeError,
-         "`mask` must have dtype bool, got float64"),
-        (np.zeros((2, 3)), np.ones((3, 2), bool), {}, ValueError,
-         "`mask` must have shape [n, T] = [2, 3], got [3, 2]"),
-        (np.zeros((2, 3)), np.array([[True] * 3, [False] * 3]), {}, ValueError,
-         "`mask` must have a step of every sequence, got none of sequence 1"),
-        (np.full((2, 3), np.nan), np.ones((2, 3), bool), {}, ValueError,
-         "`td_errors` must be finite, got others in sequence 0"),
-        (np.zeros((2, 3)), np.ones((2, 3), bool), {"eta": 2}, ValueError,
-         "`eta` must be "),
-        (np.zeros((2, 3)), np.ones((2, 3), bool), {"time_major": 1}, TypeError,
-         "`time_major` must be True or False, got 1"),
-    ],
-)  # fmt: skip
-def test_sequence_priorities_check_their_arguments(errors, mask, options, kind, message):
-    with pytest.raises(kind, match="^" + re.escape(f"sequence_priorities: {message}")):
-        sequence_priorities(errors, mask, **options)
