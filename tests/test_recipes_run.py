@@ -2,10 +2,13 @@
 
 import dataclasses
 import math
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from fastrl.recipes.checkpoints import load_checkpoint
+from fastrl.recipes.run import Run
 from fastrl.recipes.run_folder import CHECKPOINT_FILE, LOG_FILE, TIMINGS_FILE
 from fastrl.recipes.run_log import read_log
 from fresh_process import run_python
@@ -23,6 +26,30 @@ def log_of(recipe, config, folder):
     return (folder / LOG_FILE).read_bytes()
 
 
+class Whole(NamedTuple):
+    """A run from start to end, for tests that only look at it."""
+
+    run: Run
+    shown: list
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Gives the whole run of a recipe, which is run once."""
+    runs = {}
+
+    def of(recipe, config):
+        if (recipe, config.to_json()) not in runs:
+            folder, shown = tmp_path_factory.mktemp("whole"), []
+            run = recipe(config, folder)
+            assert run.run(shown.append) == shown
+            runs[recipe, config.to_json()] = Whole(run, shown, folder)
+        return runs[recipe, config.to_json()]
+
+    return of
+
+
 def assert_same_end(ours, theirs):
     assert (ours / LOG_FILE).read_bytes() == (theirs / LOG_FILE).read_bytes()
     our_tensors, our_state = load_checkpoint(ours / CHECKPOINT_FILE)
@@ -38,15 +65,14 @@ def assert_same_end(ours, theirs):
 
 @every_recipe
 def test_the_log_depends_on_the_seed_and_not_on_the_number_of_threads(
-    tmp_path, recipe, config, set_threads
+    tmp_path, recipe, config, set_threads, whole
 ):
-    logs = []
-    for threads in (1, 2, 3):
+    log = (whole(recipe, config).folder / LOG_FILE).read_bytes()
+    assert log.count(b"\n") > 10
+    for threads in (1, 3):
         set_threads(threads)
-        logs.append(log_of(recipe, config, tmp_path / str(threads)))
-    assert logs[0].count(b"\n") > 10
-    assert logs[0] == logs[1] == logs[2]
-    assert log_of(recipe, changed(config, seed=1), tmp_path / "other") != logs[0]
+        assert log_of(recipe, config, tmp_path / str(threads)) == log
+    assert log_of(recipe, changed(config, seed=1), tmp_path / "other") != log
 
 
 @every_recipe
@@ -59,18 +85,16 @@ def test_the_last_update_is_evaluated_and_evaluations_change_nothing(recipe, con
 
 
 @every_recipe
-def test_every_update_is_logged_and_timed(tmp_path, recipe, config):
-    shown = []
-    run = recipe(config, tmp_path)
-    records = run.run(shown.append)
-    assert records == shown == run.records == read_log(tmp_path / LOG_FILE)
+def test_every_update_is_logged_and_timed(recipe, config, whole):
+    run, records, folder = whole(recipe, config)
+    assert records == run.run() == run.records == read_log(folder / LOG_FILE)
     assert [record["update"] for record in records] == list(range(run.update + 1))
     for record in records:
         evaluated = record["update"] % config.eval_every == 0 or record is records[-1]
         assert (recipe.score_name in record) == evaluated
     assert records[-2]["env_steps"] < config.env_steps <= records[-1]["env_steps"] == run.env_steps
     assert records[-1][recipe.score_name] == run.score
-    timings = read_log(tmp_path / TIMINGS_FILE)
+    timings = read_log(folder / TIMINGS_FILE)
     assert timings == run.timings
     assert [row["update"] for row in timings] == list(range(1, run.update + 1))
     for row in timings:
@@ -98,30 +122,29 @@ def test_a_target_that_holds_from_the_start_needs_no_update():
 
 
 @every_recipe
-def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, recipe, config):
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, recipe, config, whole):
     def interrupt(record):
         if record["update"] == 5:
             raise KeyboardInterrupt
 
-    whole, interrupted = tmp_path / "whole", tmp_path / "interrupted"
-    recipe(config, whole).run()
     with pytest.raises(KeyboardInterrupt):
-        recipe(config, interrupted).run(interrupt)
-    run = recipe(config, interrupted)
+        recipe(config, tmp_path).run(interrupt)
+    run = recipe(config, tmp_path)
     assert run.update == 3
     assert run.finished is False
     run.run()
-    assert_same_end(whole, interrupted)
+    assert_same_end(whole(recipe, config).folder, tmp_path)
 
 
 @every_recipe
-def test_a_finished_run_is_not_run_again(tmp_path, recipe, config):
-    log = log_of(recipe, config, tmp_path)
-    again = recipe(config, tmp_path)
+def test_a_finished_run_is_not_run_again(recipe, config, whole):
+    folder = whole(recipe, config).folder
+    log = (folder / LOG_FILE).read_bytes()
+    again = recipe(config, folder)
     assert again.finished
-    assert again.score == read_log(tmp_path / LOG_FILE)[-1][recipe.score_name]
+    assert again.score == read_log(folder / LOG_FILE)[-1][recipe.score_name]
     assert again.run() == []
-    assert (tmp_path / LOG_FILE).read_bytes() == log
+    assert (folder / LOG_FILE).read_bytes() == log
 
 
 # Imports once, then trains in children that it kills, each at a random moment after a checkpoint;
