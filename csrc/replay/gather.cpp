@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kFetchedAhead = 64 << 10;    // bytes of rows on their way to the second-level
                                                    // cache: the first has fewer misses under way
-constexpr std::int64_t kGrainBytes = 64 << 10;     // of a batch that is worth a thread
+constexpr std::int64_t kGrainBytes = 24 << 10;     // of a batch that is worth a thread
 constexpr std::size_t kMaxFetchedBytes = 1 << 10;  // of a row and its successors
 
 double load(const std::byte* from, bool is_double) {
