@@ -24,16 +24,6 @@ using testing::IndexMemory;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-template <typename Call>
-std::string message_of(Call call) {
-  try {
-    call();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
-}
-
 template <typename Index>
 void set(Index& index, const std::vector<std::int64_t>& slots,
          const std::vector<double>& priorities) {
@@ -125,7 +115,7 @@ void check_errors(Index& index) {
   const std::vector<std::int64_t> slots{1, 2};
   const auto set_both = [&](double a, double b) {
     const std::vector<double> values{a, b};
-    return message_of([&] { index.set_priorities("add", slots, std::span<const double>(values)); });
+    return error_of([&] { index.set_priorities("add", slots, std::span<const double>(values)); });
   };
   set(index, {0}, {1.0});
   for (const double bad : {-1.0, kInfinity, kNan}) {
@@ -135,16 +125,16 @@ void check_errors(Index& index) {
   CHECK(index.count() == 1);
   const std::vector<std::int64_t> outside{0, 10};
   const std::vector<float> ones{1, 1};
-  CHECK(message_of([&] { index.set_priorities("add", outside, std::span<const float>(ones)); }) ==
+  CHECK(error_of([&] { index.set_priorities("add", outside, std::span<const float>(ones)); }) ==
         "add: `slots` must be from 0 to 9, got 10");
-  CHECK(message_of([&] {
+  CHECK(error_of([&] {
           index.set_new("add", slots, NewPriority::kValue, kNan);
         }).starts_with("add: `new_priority` must be finite and at least 0, got "));
   std::int64_t slot = 0;
   double probability = 0;
   auto random = RandomStream::seeded(0, 0);
   const auto draw = [&](std::int64_t n, DrawScheme scheme) {
-    return message_of([&] { index.draw("sample", n, scheme, random, &slot, &probability); });
+    return error_of([&] { index.draw("sample", n, scheme, random, &slot, &probability); });
   };
   CHECK(draw(0, DrawScheme::kIndependent) == "sample: `n` must be at least 1, got 0");
   CHECK(draw(2, DrawScheme::kWithoutReplacement) ==
@@ -152,7 +142,7 @@ void check_errors(Index& index) {
   index.clear(0, 10);
   CHECK(draw(1, DrawScheme::kIndependent) ==
         "sample: nothing can be drawn: no item has a priority above 0");
-  CHECK(message_of([&] {
+  CHECK(error_of([&] {
           index.set_exponent("anneal", kNan);
         }).starts_with("anneal: `priority_exponent` must be in [0, 1000], got "));
 }
@@ -162,7 +152,7 @@ TEST(bad_arguments_change_nothing) {
   PriorityIndex index(memory.get(), 10, false);
   check_errors(index);
   set(index, {0}, {1.0});
-  CHECK(message_of([&] {
+  CHECK(error_of([&] {
           index.set_exponent("anneal", 0.5);
         }).starts_with("anneal: `priority_exponent` must stay 1 while there are items"));
   IndexMemory rank_memory(RankIndex::memory_size(10));

@@ -1,6 +1,4 @@
 // A buffer's saves while others use it; what is loaded is the buffer at one moment of the save.
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -95,7 +93,8 @@ void check_loaded(ReplayBuffer& loaded, const std::vector<RowStream>& streams) {
 }
 
 TEST(a_buffer_is_saved_while_threads_use_it) {
-  const std::string path = fs::temp_directory_path() / ("fastrl-save-" + std::to_string(getpid()));
+  const testing::TemporaryFolder temporary;
+  const std::string& path = temporary.path;
   ReplayBuffer buffer({}, options());
   std::atomic<bool> stop = false;
   std::vector<std::thread> writers;
@@ -119,7 +118,6 @@ TEST(a_buffer_is_saved_while_threads_use_it) {
   }
   stop = true;
   for (std::thread& writer : writers) writer.join();
-  fs::remove_all(path);
 }
 
 TEST(several_buffers_are_saved_together_while_threads_use_them) {
@@ -192,7 +190,8 @@ TEST(parts_that_do_not_fit_are_refused_and_leave_no_file) {
 }
 
 TEST(a_save_of_another_layout_is_refused_whole) {
-  const std::string path = fs::temp_directory_path() / ("fastrl-other-" + std::to_string(getpid()));
+  const testing::TemporaryFolder temporary;
+  const std::string& path = temporary.path;
   const std::string file = path + ".rows";
   ReplayBuffer buffer({}, options());
   add(buffer, 1, 0, 10);
@@ -229,7 +228,6 @@ TEST(a_save_of_another_layout_is_refused_whole) {
   other.samplers[1].kind = SamplerKind::kRank;
   CHECK(refused(other));
   CHECK(!fs::exists(file));
-  fs::remove_all(path);
 }
 
 }  // namespace
