@@ -159,43 +159,42 @@ TEST(threads_that_write_and_draw_see_whole_rows) {
   CHECK(buffer.num_drawable() == kWriters * 49);
 }
 
-// The same rows to two buffers, a step of many lanes at a time and lane by lane: what is quick for
-// a step must come to the same as what is right for any rows.
-TEST(a_step_of_all_lanes_is_a_step_of_each) {
+// The same rows to two buffers, step by step and several steps at once: what is quick for a step
+// must come to the same as what is right for any rows.
+TEST(steps_one_by_one_are_the_same_as_at_once) {
   constexpr std::int64_t kLanes = 40;
-  constexpr std::int64_t kSteps = 60;  // the lanes wrap around
+  constexpr std::int64_t kAtOnce = 3;
   auto random = RandomStream::seeded(9, 0);
   BufferOptions of_both = options(kLanes, 13);
   of_both.samplers.push_back(of_both.samplers[0]);
   of_both.samplers[1].kind = SamplerKind::kRank;
   of_both.samplers.push_back(of_both.samplers[0]);
-  of_both.samplers[2].new_priority = NewPriority::kMaxInBuffer;
   of_both.samplers[2].priority_end = 0.1;
   of_both.samplers[2].priority_steps = 64;
   ReplayBuffer together(MemoryPlace{}, of_both);
   ReplayBuffer apart(MemoryPlace{}, of_both);
   std::vector<std::uint64_t> all(kLanes * 13);
   bool equal = true;
-  for (std::int64_t step = 0; step < kSteps; ++step) {
-    Steps rows(kLanes, static_cast<std::uint32_t>(step * kLanes));
-    for (std::uint8_t& flag : rows.flags) flag = step % 4 == 1 && random.below(4) == 0 ? 1 : 0;
+  for (std::int64_t round = 0; round < 20; ++round) {  // the lanes wrap around
+    Steps rows(kAtOnce * kLanes, static_cast<std::uint32_t>(round * kAtOnce * kLanes));
+    for (std::uint8_t& flag : rows.flags) flag = random.below(10) == 0 ? 1 : 0;
     NewRows given = rows.rows(nullptr);
-    given.num_steps = 1;
+    given.num_steps = kAtOnce;
     given.num_lanes = kLanes;
     given.final_values = {given.values[0], nullptr};
-    together.add(given, rows.handles.data());
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+    apart.add(given, rows.handles.data());
+    for (std::int64_t step = 0; step < kAtOnce; ++step) {
       NewRows one = given;
-      one.num_lanes = 1;
-      one.lanes = &lane;
-      one.values[0] += lane * of_both.fields[0].bytes;
-      one.values[1] += lane * of_both.fields[1].bytes;
-      one.final_values[0] += lane * of_both.fields[0].bytes;
-      one.terminated += lane;
-      one.truncated += lane;
-      std::uint64_t handle = 0;
-      apart.add(one, &handle);
-      equal = equal && handle == rows.handles[static_cast<std::size_t>(lane)];
+      one.num_steps = 1;
+      one.values[0] += step * kLanes * of_both.fields[0].bytes;
+      one.values[1] += step * kLanes * of_both.fields[1].bytes;
+      one.final_values[0] += step * kLanes * of_both.fields[0].bytes;
+      one.terminated += step * kLanes;
+      one.truncated += step * kLanes;
+      std::vector<std::uint64_t> handles(kLanes);
+      together.add(one, handles.data());
+      equal =
+          equal && std::equal(handles.begin(), handles.end(), rows.handles.begin() + step * kLanes);
     }
     const std::int64_t n = together.drawable_handles(all.data(), kLanes * 13);
     equal = equal && n == together.num_drawable();
@@ -219,17 +218,18 @@ TEST(a_step_of_all_lanes_is_a_step_of_each) {
     for (std::size_t sampler = 0; sampler < 3; ++sampler) {
       equal = equal && together.num_drawable(sampler) == n && apart.num_drawable(sampler) == n;
     }
-    // New priorities for some, and others are evicted, a newest row now and then.
+    // New priorities for some, and others are evicted, one newest row among them.
     for (double& value : values) value = random.uniform();
     const auto few = static_cast<std::size_t>(n / 3);
-    const std::uint64_t newest[] = {rows.handles[static_cast<std::size_t>(step % kLanes)]};
+    const std::uint64_t newest[] = {
+        rows.handles[rows.handles.size() - 1 - static_cast<std::size_t>(round)]};
     for (ReplayBuffer* buffer : {&together, &apart}) {
       for (std::size_t sampler = 0; sampler < 3; ++sampler) {
         buffer->update_priorities(drawable.first(few), std::span<const double>(values).first(few),
                                   sampler);
       }
       buffer->evict(drawable.subspan(few, 1));
-      if (step % 7 == 0) buffer->evict(newest);
+      buffer->evict(newest);
     }
   }
   CHECK(equal);
