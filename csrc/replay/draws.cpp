@@ -19,7 +19,7 @@ namespace fastrl {
 namespace {
 
 constexpr std::int64_t kGrain = 128;  // draws that are worth a thread
-constexpr std::int64_t kBatch = 256;   // even, so that batches take whole blocks of random numbers
+constexpr std::int64_t kBatch = 256;  // even, so that batches take whole blocks of random numbers
 
 FASTRL_INLINE void fill_blocks(std::uint64_t key, std::uint64_t stream, std::uint64_t first_block,
                                std::int64_t num_blocks, std::uint64_t* bits) {

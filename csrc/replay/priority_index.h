@@ -6,8 +6,9 @@
 //           from the priorities where these are kept, else multiplied by the power of two and
 //           rounded. Where all weights are 1, which says nothing but that a priority that is gone
 //           was far larger, the scale is that of the largest priority given since the last look,
-//           and they all become the largest weight there is. Probabilities always are those of the integer weights, and importance weights
-//           use these, so estimates stay unbiased whatever the rounding was.
+//           and they all become the largest weight there is. Probabilities always are those of the
+//           integer weights, and importance weights use these, so estimates stay unbiased whatever
+//           the rounding was.
 // Cost      4.7 bytes a slot; 4 more with `keeps_priorities`.
 // Limits    Not synchronized. Weights hold 2^32 of the range of p^exponent: smaller ones are 1.
 #pragma once
