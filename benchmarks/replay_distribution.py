@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 from fastrl import _core
 from fastrl.replay import PriorityIndex
 
@@ -28,7 +29,7 @@ KINDS = ("proportional", "rank")
 SCHEMES = ("independent", "stratified", "systematic", "without_replacement")
 CAPACITIES = (10, 1_000, 100_000, 10_000_000)
 SEEDS, UPDATES, DRAWS, BATCHES = 1_000, 10_000_000, 1_000_000_000, 100_000
-BINS = 50
+BINS, LEAST = 50, 100
 INTRODUCTION = """\
 # Prioritized draws against their probabilities
 
@@ -43,7 +44,7 @@ CHI_SQUARE = """
 ## χ² over seeds
 
 {draws:,} draws of each of {seeds:,} seeds are counted in {bins} bins of about equal probability,
-into which the slots are dealt at random. If the stated probabilities are the true ones, the
+into which the slots are dealt at random; bins of fewer than {least} expected draws are one. If the stated probabilities are the true ones, the
 p-values of these counts are uniform; D is their Kolmogorov–Smirnov distance from that, and p bounds
 its probability. Up to 1,000 slots every seed has an index of its own, beyond that all draw from
 one, each from where the last one's random numbers ended; a row's indices have had {updates:,}
@@ -106,13 +107,25 @@ def bins_of(weights, seed):
 
 
 def chi_square_p(counts, probabilities):
-    """By Wilson and Hilferty's cube root."""
-    used = probabilities > 0
-    expected = counts.sum() * probabilities[used]
-    chi_square = ((counts[used] - expected) ** 2 / expected).sum()
-    k = used.sum() - 1
-    z = ((chi_square / k) ** (1 / 3) - (1 - 2 / (9 * k))) / math.sqrt(2 / (9 * k))
-    return 0.5 * math.erfc(z / math.sqrt(2))
+    """None where all draws are expected in one bin.
+
+    Bins of fewer than LEAST expected draws are pooled, and with the next larger one if they are too
+    few together: the statistic of small counts does not have the distribution that p comes from.
+    """
+    expected = counts.sum() * probabilities
+    order = np.argsort(-expected)
+    counts, expected = counts[order], expected[order]
+    enough = int((expected >= LEAST).sum())
+    if expected[enough:].sum() < LEAST:
+        enough -= 1
+    if enough < 1:
+        return None
+    counts = np.r_[counts[:enough], counts[enough:].sum()]
+    expected = np.r_[expected[:enough], expected[enough:].sum()]
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    half_freedom = torch.tensor(enough / 2, dtype=torch.float64)
+    half = torch.tensor(chi_square / 2, dtype=torch.float64)
+    return torch.special.gammaincc(half_freedom, half).item()
 
 
 def distance_from_uniform(values):
@@ -136,8 +149,9 @@ def chi_square(kind, capacity, scale):
             exact &= total_is_exact(index, weights)
             bins, probabilities = bins_of(weights, seed)
         counts = np.bincount(bins[index.draw(draws).slots], minlength=BINS)
-        if (probabilities > 0).sum() > 1:
-            values.append(chi_square_p(counts, probabilities))
+        value = chi_square_p(counts, probabilities)
+        if value is not None:
+            values.append(value)
     distance, p = distance_from_uniform(np.array(values))
     row = f"| {kind} | {capacity:,} | {len(index):,} | {distance:.4f} | {p:.3f} | {exact} |"
     return row, bool(exact and p > 1e-4)
@@ -207,6 +221,7 @@ def main():
             draws=20_000,
             seeds=max(int(SEEDS * scale), 20),
             bins=BINS,
+            least=LEAST,
             updates=max(int(UPDATES * scale), 10_000),
         ),
         ZEROS,
