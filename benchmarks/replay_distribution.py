@@ -44,7 +44,8 @@ CHI_SQUARE = """
 ## χ² over seeds
 
 {draws:,} draws of each of {seeds:,} seeds are counted in {bins} bins of about equal probability,
-into which the slots are dealt at random; bins of fewer than {least} expected draws are one. If the stated probabilities are the true ones, the
+into which the slots are dealt at random; bins of fewer than {least} expected draws are one. If
+the stated probabilities are the true ones, the
 p-values of these counts are uniform; D is their Kolmogorov–Smirnov distance from that, and p bounds
 its probability. Up to 1,000 slots every seed has an index of its own, beyond that all draw from
 one, each from where the last one's random numbers ended; a row's indices have had {updates:,}
