@@ -5,6 +5,7 @@ import struct
 import fastrl
 import numpy as np
 import pytest
+import torch
 from every_form import FORMS, B, started
 from fastrl.envs import Snapshot, environment_ids
 
@@ -21,6 +22,31 @@ def refuses(env, kind, match, call):
     with pytest.raises(kind, match=match):
         call()
     assert state_of(env) == before
+
+
+def test_tensors_that_numpy_cannot_read():
+    env = fastrl.make_vec("CartPole-v1", 2, history=2)
+    env.reset(seed=0)
+    env.step(np.zeros(2, np.int64))
+    saved, ids = env.snapshot(), torch.zeros(1, dtype=torch.int64)
+    calls = {
+        "rewind: `ids`": lambda wrong: env.rewind(1, wrong),
+        "restore: `ids`": lambda wrong: env.restore(saved[0], wrong),
+        "branch: `target_ids`": lambda wrong: env.branch(0, wrong),
+        "send: `ids`": lambda wrong: env.send(np.zeros(1, np.int64), wrong),
+        "step: `actions`": env.step,
+        "send: `actions`": env.send,
+    }
+    for name, call in calls.items():
+        refuses(
+            env,
+            ValueError,
+            f"{name} must be on the CPU, got meta",
+            lambda c=call: c(ids.to("meta")),
+        )
+        wants = f"{name} must be a dense tensor, got layout torch.sparse_coo"
+        refuses(env, ValueError, wants, lambda c=call: c(ids.to_sparse()))
+    refuses(env, ValueError, r"rewind: `steps` must be .*, got 10+$", lambda: env.rewind(10**30))
 
 
 @pytest.mark.parametrize(("name", "precision"), FORMS)

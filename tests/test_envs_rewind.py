@@ -198,7 +198,12 @@ def test_ids_are_read_however_they_come():
         (lambda: env.snapshot(2**64), TypeError, "snapshot: `ids` must hold integers, got object"),
         (lambda: env.rewind(True), TypeError, "rewind: `steps` must be an integer, got bool"),
         (lambda: env.rewind(-1), ValueError, "rewind: `steps` must be at least 0, got -1"),
-        (lambda: env.rewind(2**70), ValueError, "`steps` must be from 0 to `history` = 2, got"),
+        (lambda: env.rewind(3), ValueError, "`steps` must be from 0 to `history` = 2, got 3"),
+        (
+            lambda: env.rewind(2**70),
+            ValueError,
+            "rewind: `steps` must be at most `history`, got 118",
+        ),
         (lambda: env.rewind(1, rng=0), ValueError, "rewind: `rng` must be one of 'restore'"),
         (
             lambda: env.rewind(1, [1, 1]),

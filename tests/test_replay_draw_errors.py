@@ -149,9 +149,7 @@ def test_evict_says_what_is_wrong():
         buffer.evict(np.zeros(3, bool))
     with pytest.raises(ValueError, match=r"^evict: `which` must be a mask, .*, got float64 \[12\]"):
         buffer.evict(lambda batch: batch.rewards.astype(float))
-    with pytest.raises(
-        ValueError, match=r"^evict: `handles` must be handles of this buffer's rows"
-    ):
+    with pytest.raises(ValueError, match=r"^evict: `which` must be handles of this buffer's rows"):
         buffer.evict(np.array([0, 999], np.uint64))
     assert buffer.num_drawable == 12
 

@@ -129,6 +129,36 @@ def test_three_steps_by_hand():
     np.testing.assert_array_equal(batch.observations["desired_goal"], 4)
 
 
+@pytest.mark.parametrize("n_step", [1, 2])
+@pytest.mark.parametrize("ends", [None, False, True])
+def test_a_step_that_was_cut_off_stays_so(n_step, ends):
+    """Where it was terminated, too; and a step that terminates no more was cut off."""
+    buffer = ReplayBuffer(20, FIELDS, n_step=n_step)
+    zeros = dict.fromkeys(FIELDS["observations"], np.zeros((2, 1, 2), np.float32))
+    yes, no = np.ones((2, 1), bool), np.zeros((2, 1), bool)
+    for truncated in (yes, no):
+        buffer.add(
+            observations=zeros,
+            actions=no * 1,
+            rewards=no * 1.0,
+            terminated=yes,
+            truncated=truncated,
+            final_observations=zeros,
+        )
+    compute = None if ends is None else lambda achieved, desired, info: np.full(len(achieved), ends)
+    her = HER(
+        "final",
+        k=1e9,
+        compute_reward=lambda achieved, desired, info: np.zeros(len(achieved)),
+        compute_terminated=compute,
+    )
+    batch = buffer.sample(40, relabel=her)
+    stored = buffer.gather(batch.handles).truncated
+    assert 0 < stored.sum() < 40
+    np.testing.assert_array_equal(batch.terminated, ends is not False)
+    np.testing.assert_array_equal(batch.truncated, stored | (ends is False))
+
+
 def test_priorities_and_stored_rows_stay():
     twins = Twins(30, sampler=Prioritized(), n_step=2)
     other = Twins(30, sampler=Prioritized(), n_step=2)

@@ -139,11 +139,11 @@ std::optional<Wait> ReplayBuffer::sample(std::int64_t n, std::size_t sampler,
   return std::nullopt;
 }
 
-HandleState ReplayBuffer::state_of(const char* function, std::uint64_t handle,
-                                   std::size_t item) const {
+HandleState ReplayBuffer::state_of(const char* function, std::uint64_t handle, std::size_t item,
+                                   const char* argument) const {
   const HandleState state = lanes_.state_of(handle);
   if (state == HandleState::kForeign) {
-    fail_value(function, "handles", "be handles of this buffer's rows",
+    fail_value(function, argument, "be handles of this buffer's rows",
                concat(handle, " at ", item));
   }
   return state;
@@ -262,7 +262,7 @@ std::int64_t ReplayBuffer::drawable_handles(std::uint64_t* to, std::int64_t capa
 
 std::int64_t ReplayBuffer::evict(std::span<const std::uint64_t> handles) {
   Guard guard(*this);
-  for (std::size_t i = 0; i < handles.size(); ++i) state_of("evict", handles[i], i);
+  for (std::size_t i = 0; i < handles.size(); ++i) state_of("evict", handles[i], i, "which");
   guard.begin_change();
   std::int64_t evicted = 0;
   valued_slots_.clear();

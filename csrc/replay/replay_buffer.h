@@ -262,7 +262,8 @@ class ReplayBuffer {
   void list_changes();
   void apply_changes();
   // Of a handle that this buffer once gave out.
-  HandleState state_of(const char* function, std::uint64_t handle, std::size_t item) const;
+  HandleState state_of(const char* function, std::uint64_t handle, std::size_t item,
+                       const char* argument = "handles") const;
   // Slots of handles that can be drawn.
   std::span<const std::int64_t> drawable_slots(const char* function,
                                                std::span<const std::uint64_t> handles);

@@ -1,5 +1,6 @@
 """The checks of environment ids, masks and seeds."""
 
+import sys
 from collections.abc import Collection, Sequence
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ def check_ids(function: str, argument: str, ids: Ids) -> npt.NDArray[np.int64]:
         flags = ids.flags
         if flags.c_contiguous and flags.aligned:
             return cast("npt.NDArray[np.int64]", ids)
-    chosen = np.atleast_1d(np.asarray(ids))
+    chosen = np.atleast_1d(as_numpy(Arguments(function), argument, ids))
     if chosen.size == 0:
         return np.empty(0, np.int64)
     error = Arguments(function).error
@@ -92,7 +93,7 @@ def check_choice(
     """Which of `count` things each reset takes, [B], -1 to let it draw; None if not given."""
     if value is None:
         return None
-    chosen = np.asarray(value)
+    chosen = as_numpy(arguments, name, value)
     if chosen.dtype.kind not in "iu":
         raise arguments.error(name, "hold integers", chosen.dtype, kind=TypeError)
     if chosen.shape not in ((), (num_envs,)):
@@ -110,6 +111,8 @@ def as_numpy(arguments: Arguments, name: str, values: Any) -> npt.NDArray[Any]:
     if is_torch(values):
         if values.device.type != "cpu":
             raise arguments.error(name, "be on the CPU", values.device)
+        if values.layout != sys.modules["torch"].strided:
+            raise arguments.error(name, "be a dense tensor", f"layout {values.layout}")
         values = values.detach()
     return np.asarray(values)
 

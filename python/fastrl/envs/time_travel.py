@@ -69,7 +69,10 @@ class TimeTravel:
         """
         # After many steps this code is in no cache: the usual arguments call nothing else.
         if type(steps) is not int or not 0 <= steps <= _MANY:
-            steps = min(Arguments("rewind").integer("steps", steps, low=0), _MANY)
+            arguments = Arguments("rewind")
+            steps = arguments.integer("steps", steps, low=0)
+            if steps > _MANY:
+                raise arguments.error("steps", "be at most `history`", steps)
         mode = 0 if rng is _RESTORE else _rng_mode("rewind", rng)
         if ids is not None:
             ids = self._named("rewind", "ids", ids)

@@ -45,7 +45,7 @@ def relabeled(
         "rewards": total,
         "discounts": 0.0 if ends else discount,
         "terminated": ends,
-        "truncated": not ends and (steps[last].terminated or steps[last].truncated),
+        "truncated": steps[last].truncated or (steps[last].terminated and not ends),
         "next_achieved": steps[last + 1].values["observations"][0],
     }
 

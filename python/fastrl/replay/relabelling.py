@@ -227,7 +227,7 @@ def _with_ends(
     else:
         discounts[revived] = buffer.gamma
     discounts[terminated] = 0
-    truncated = (stored | as_numpy(batch.truncated)) & ~terminated
+    truncated = as_numpy(batch.truncated) | (stored & ~terminated)
     return {
         "discounts": like(batch.discounts, discounts),
         "terminated": like(batch.terminated, terminated),

@@ -170,12 +170,16 @@ def with_summed(
     """The fields of a batch, where transitions `chosen` come to something else than was stored."""
     buffer = steps.buffer
     cut = of.lengths < steps.inside.sum(1)
-    ended = (as_numpy(batch.terminated) | as_numpy(batch.truncated))[chosen]
+    terminated, truncated = (
+        as_numpy(flags)[chosen] for flags in (batch.terminated, batch.truncated)
+    )
+    # An episode that does not end there any more was cut.
+    truncated = truncated | (terminated & ~of.terminated)
     changed = {
         "rewards": put(batch.rewards, chosen, of.rewards),
         "discounts": put(batch.discounts, chosen, of.discounts),
         "terminated": put(batch.terminated, chosen, of.terminated),
-        "truncated": put(batch.truncated, chosen, ended & ~of.terminated & ~cut),
+        "truncated": put(batch.truncated, chosen, truncated & ~cut),
     }
     if buffer.n_step > 1:
         changed["lengths"] = put(batch.lengths, chosen, of.lengths)
