@@ -52,7 +52,7 @@ struct ExactKernel {
     constexpr auto kAll = std::make_integer_sequence<int, W>{};
     V fields[kFields];
     load_rows(states, fields, kAll);
-    V action;
+    V action{};
     for (int lane = 0; lane < W; ++lane) action[lane] = static_cast<double>(actions[lane]);
     auto& state = reinterpret_cast<typename B::template State<V>&>(fields);
     Outcome<V> outcome;

@@ -61,6 +61,7 @@ FASTRL_INLINE FASTRL_HOST_DEVICE void sine_cosine(const Number& x, Number& sine,
     sine = std::sin(x);
     cosine = std::cos(x);
   } else if constexpr (std::is_same_v<ScalarOf<Number>, double>) {
+    sine = cosine = x;
     for (std::size_t lane = 0; lane < sizeof(x) / sizeof(double); ++lane) {
       sine[lane] = std::sin(x[lane]);
       cosine[lane] = std::cos(x[lane]);
@@ -105,6 +106,7 @@ FASTRL_INLINE FASTRL_HOST_DEVICE void cosine(const Number& x, Number& result) {
   if constexpr (std::is_same_v<Number, double>) {
     result = std::cos(x);
   } else if constexpr (std::is_same_v<ScalarOf<Number>, double>) {
+    result = x;
     for (std::size_t lane = 0; lane < sizeof(x) / sizeof(double); ++lane) {
       result[lane] = std::cos(x[lane]);
     }

@@ -59,8 +59,9 @@ class TimeTravel:
     def rewind(self, steps: int, ids: Ids = None, *, rng: str = "restore") -> None:
         """Goes back by `steps` steps in each of `ids`: a copy, whatever the number of steps.
 
-        A reset that happened in a step counts as one. ``make_vec(…, history=K)`` records the last K
-        steps. Everything is checked before the first environment moves.
+        A reset that happened in a step counts as one; one that was called is not recorded.
+        ``make_vec(…, history=K)`` records the last K steps. Everything is checked before the first
+        environment moves.
 
         Args:
             steps: At most what `rewindable_steps` says of each of `ids`.
