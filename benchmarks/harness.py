@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from math import ceil, inf
+from math import ceil
 from pathlib import Path
 
 import fastrl
@@ -110,6 +110,13 @@ def _rounds(
         turn += 1
 
 
+def _fill_block(provider: Provider, device: str) -> None:
+    """Sets `calls` so that they last a block. Few calls, on cold caches, would not tell."""
+    while (lasted := _timed(provider, device) * provider.calls * provider.loops) < provider.block:
+        wanted = ceil(1.1 * provider.calls * provider.block / lasted)
+        provider.calls = min(max(wanted, provider.calls + 1), 10 * provider.calls)
+
+
 def measure(
     providers: list[Provider], *, device: str = "cpu", seconds: float = 20.0, rest: float = 0.0
 ) -> None:
@@ -124,11 +131,11 @@ def measure(
     if not sound:
         return
     time.sleep(rest)
-    fastest = dict.fromkeys((provider.name for provider in sound), inf)
-    for provider, taken in _rounds(sound, device=device, seconds=seconds / 10, least=1):
-        fastest[provider.name] = min(taken, fastest[provider.name])
+    for _ in _rounds(sound, device=device, seconds=seconds / 10, least=1):
+        pass
     for provider in sound:
-        provider.calls = max(1, ceil(provider.block / fastest[provider.name] / provider.loops))
+        if provider.block > 0:
+            _fill_block(provider, device)
     for provider, taken in _rounds(sound, device=device, seconds=seconds, least=5):
         provider.times.append(taken)
 

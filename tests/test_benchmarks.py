@@ -161,6 +161,20 @@ def test_short_work_is_repeated_until_a_timing_lasts(harness, monkeypatch):
     assert short.times == long.times == [1.0] * 5
 
 
+def test_slow_first_calls_do_not_shorten_a_timing(harness, monkeypatch):
+    now = [0.0]
+    seconds = iter([100.0, 20.0, 10.0])
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])
+
+    def run():
+        now[0] += next(seconds, 1.0)
+
+    provider = harness.Provider("", run=run, block=25.0)
+    harness.measure([provider], seconds=0.0)
+    assert 25 <= provider.calls <= 30
+    assert provider.times == [1.0] * 5
+
+
 @pytest.mark.parametrize(
     ("items", "bar", "printed", "verdict"),
     [

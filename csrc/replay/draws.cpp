@@ -88,7 +88,7 @@ class Strata {
   std::uint64_t start_ = 0, start_rest_ = 0;  // k · total = start · n + start_rest
 };
 
-void shuffle(RandomStream& random, std::int64_t n, std::int64_t* slots) {
+void shuffle(RandomStream& random, std::int64_t n, std::int64_t* slots, double* probabilities) {
   std::array<std::uint64_t, kBatch> bits;
   std::size_t used = bits.size();
   for (std::int64_t i = n - 1; i > 0; --i) {
@@ -96,7 +96,9 @@ void shuffle(RandomStream& random, std::int64_t n, std::int64_t* slots) {
       fill_random(random, std::span(bits.data(), static_cast<std::size_t>(std::min(i, kBatch))));
       used = 0;
     }
-    std::swap(slots[i], slots[scale_fraction(bits[used++], static_cast<std::uint64_t>(i) + 1)]);
+    const std::uint64_t other = scale_fraction(bits[used++], static_cast<std::uint64_t>(i) + 1);
+    std::swap(slots[i], slots[other]);
+    std::swap(probabilities[i], probabilities[other]);
   }
 }
 
@@ -126,23 +128,17 @@ void draw_with_replacement(const WeightedSlots& from, std::int64_t n, DrawScheme
   parallel_for(n, kGrain, [&](std::int64_t first, std::int64_t last) {
     std::array<std::uint64_t, kBatch> batch;
     for (auto begin = first; begin < last; begin += kBatch) {
-      const std::int64_t size = std::min(kBatch, last - begin);
+      const auto size = static_cast<std::size_t>(std::min(kBatch, last - begin));
       std::copy_n(masses + begin, size, batch.begin());
-      from.find(std::span(batch.data(), static_cast<std::size_t>(size)), slots + begin);
-    }
-  });
-  if (scheme != DrawScheme::kIndependent) shuffle(random, n, slots);
-  parallel_for(n, kGrain, [&](std::int64_t first, std::int64_t last) {
-    std::array<std::uint64_t, kBatch> weights;
-    for (auto begin = first; begin < last; begin += kBatch) {
-      const std::int64_t size = std::min(kBatch, last - begin);
-      from.weights(std::span(slots + begin, static_cast<std::size_t>(size)), weights.data());
-      for (std::int64_t k = 0; k < size; ++k) {
-        probabilities[begin + k] =
-            static_cast<double>(weights[static_cast<std::size_t>(k)]) / static_cast<double>(total);
+      from.find({batch.data(), size}, slots + begin);
+      from.weights({slots + begin, size}, batch.data());
+      for (std::size_t k = 0; k < size; ++k) {
+        probabilities[static_cast<std::size_t>(begin) + k] =
+            static_cast<double>(batch[k]) / static_cast<double>(total);
       }
     }
   });
+  if (scheme != DrawScheme::kIndependent) shuffle(random, n, slots, probabilities);
 }
 
 // The slots that a draw has taken, as gaps in the line of masses.

@@ -1,10 +1,12 @@
 #include "replay/gather.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "core/thread_pool.h"
 #include "replay/copy.h"
+#include "replay/copy_items.h"
 #include "replay/fetch.h"
 
 namespace fastrl {
@@ -61,6 +63,17 @@ struct Gather::Step {
   std::uint32_t flags;  // of the last step
 };
 
+// Neighbors in a batch, whose parts are written field by field.
+struct Gather::Block {
+  static constexpr std::int64_t kItems = 64;
+
+  std::array<const std::byte*, kItems> rows;
+  std::array<const std::byte*, kItems> successors;
+  std::array<double, kItems> discounts;
+  std::array<std::uint32_t, kItems> flags;
+  std::array<std::uint64_t, kItems> handles;
+};
+
 // What a batch wants, sorted by how it is found.
 struct Gather::Plan {
   std::vector<Copy> copies;
@@ -100,7 +113,7 @@ Gather::Plan Gather::plan(const BatchArrays& to) const {
   return plan;
 }
 
-Gather::Step Gather::step_of(std::int64_t slot) const {
+FASTRL_INLINE Gather::Step Gather::step_of(std::int64_t slot) const {
   const std::int64_t lane = lanes_.lane_of(slot);
   double discount = gamma_;
   if (discount_ < fields_.size()) {
@@ -142,18 +155,30 @@ void Gather::write_rewards(std::span<const double> sums, std::int64_t item,
   }
 }
 
-void Gather::write_step(const Step& step, std::int64_t item, const BatchArrays& to) const {
-  const bool terminated = (step.flags & RowHeader::kTerminated) != 0;
-  const double discount = terminated ? 0.0 : step.discount;
-  if (to.discounts_are_double) {
-    reinterpret_cast<double*>(to.discounts)[item] = discount;
-  } else {
-    reinterpret_cast<float*>(to.discounts)[item] = static_cast<float>(discount);
+void Gather::write_block(const Block& block, std::span<const Copy> copies, std::int64_t begin,
+                         std::int64_t n, const BatchArrays& to) {
+  for (const Copy& copy : copies) {
+    copy_items(copy.of_successor ? block.successors.data() : block.rows.data(), copy.offset,
+               copy.bytes, n, copy.to + static_cast<std::size_t>(begin) * copy.bytes);
   }
-  to.terminated[item] = terminated ? 1 : 0;
-  to.truncated[item] = (step.flags & RowHeader::kTruncated) != 0 ? 1 : 0;
-  if (to.lengths != nullptr) to.lengths[item] = step.length;
-  to.handles[item] = lanes_.handle_of(step.lane, step.slot);
+  const auto has = [&](std::int64_t k, std::uint32_t flag) {
+    return (block.flags[static_cast<std::size_t>(k)] & flag) != 0;
+  };
+  const auto discount = [&](std::int64_t k) {
+    return has(k, RowHeader::kTerminated) ? 0.0 : block.discounts[static_cast<std::size_t>(k)];
+  };
+  if (to.discounts_are_double) {
+    auto* discounts = reinterpret_cast<double*>(to.discounts) + begin;
+    for (std::int64_t k = 0; k < n; ++k) discounts[k] = discount(k);
+  } else {
+    auto* discounts = reinterpret_cast<float*>(to.discounts) + begin;
+    for (std::int64_t k = 0; k < n; ++k) discounts[k] = static_cast<float>(discount(k));
+  }
+  std::uint8_t* terminated = to.terminated + begin;
+  for (std::int64_t k = 0; k < n; ++k) terminated[k] = has(k, RowHeader::kTerminated) ? 1 : 0;
+  std::uint8_t* truncated = to.truncated + begin;
+  for (std::int64_t k = 0; k < n; ++k) truncated[k] = has(k, RowHeader::kTruncated) ? 1 : 0;
+  std::copy_n(block.handles.data(), n, to.handles + begin);
 }
 
 void Gather::write_large(const Step& step, std::int64_t item, std::span<const std::size_t> large,
@@ -177,27 +202,32 @@ void Gather::transitions(std::span<const std::int64_t> slots, const BatchArrays&
   const auto ahead =
       static_cast<std::int64_t>(kFetchedAhead / std::max<std::size_t>(fetched, 1)) + 1;
   const auto assemble = [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t* slot = slots.data();
     std::vector<double> sums(static_cast<std::size_t>(plan.num_rewards));
-    for (std::int64_t i = begin; i < std::min(end, begin + ahead); ++i) {
-      fetch(rows_.row(slot[i]), fetched);
-    }
-    for (std::int64_t i = begin; i < end; ++i) {
-      if (i + ahead < end) fetch(rows_.row(slot[i + ahead]), fetched);
-      Step step = step_of(slot[i]);
-      if (n_step_ > 1) {
-        std::ranges::fill(sums, 0.0);
-        extend(step, sums);
-        if (!sums.empty()) write_rewards(sums, i, to);
+    std::int64_t asked = begin;  // up to here rows are on their way
+    Block block;
+    for (auto first = begin; first < end; first += Block::kItems) {
+      const std::int64_t n = std::min(Block::kItems, end - first);
+      for (; asked < std::min(first + n + ahead, end); ++asked) {
+        fetch(rows_.row(slots[static_cast<std::size_t>(asked)]), fetched);
       }
-      const std::byte* row = rows_.row(step.slot);
-      const std::byte* successor = rows_.row(step.successor);
-      for (const Copy& copy : plan.copies) {
-        copy_bytes(copy.to + static_cast<std::size_t>(i) * copy.bytes,
-                   (copy.of_successor ? successor : row) + copy.offset, copy.bytes);
+      for (std::int64_t k = 0; k < n; ++k) {
+        const std::int64_t item = first + k;
+        const auto at = static_cast<std::size_t>(k);
+        Step step = step_of(slots[static_cast<std::size_t>(item)]);
+        if (n_step_ > 1) {
+          std::ranges::fill(sums, 0.0);
+          extend(step, sums);
+          if (!sums.empty()) write_rewards(sums, item, to);
+        }
+        if (to.lengths != nullptr) to.lengths[item] = step.length;
+        if (!plan.large.empty()) write_large(step, item, plan.large, to);
+        block.rows[at] = rows_.row(step.slot);
+        block.successors[at] = rows_.row(step.successor);
+        block.discounts[at] = step.discount;
+        block.flags[at] = step.flags;
+        block.handles[at] = lanes_.handle_of(step.lane, step.slot);
       }
-      write_step(step, i, to);
-      if (!plan.large.empty()) write_large(step, i, plan.large, to);
+      write_block(block, plan.copies, first, n, to);
     }
   };
   // Who asks for no fields at all gets handles and flags, some bytes an item.

@@ -45,6 +45,7 @@ class Gather {
   void values(std::span<const std::int64_t> slots, std::size_t field, std::byte* to) const;
 
  private:
+  struct Block;
   struct Copy;
   struct Plan;
   struct Step;
@@ -53,7 +54,8 @@ class Gather {
   Step step_of(std::int64_t slot) const;
   void extend(Step& step, std::span<double> sums) const;
   void write_rewards(std::span<const double> sums, std::int64_t item, const BatchArrays& to) const;
-  void write_step(const Step& step, std::int64_t item, const BatchArrays& to) const;
+  static void write_block(const Block& block, std::span<const Copy> copies, std::int64_t begin,
+                          std::int64_t n, const BatchArrays& to);
   void write_large(const Step& step, std::int64_t item, std::span<const std::size_t> large,
                    const BatchArrays& to) const;
   // The observation of `slot` from rows up to it, newest last; `age` rows of its episode are
