@@ -1,5 +1,6 @@
 """What replay costs beside time: memory, late priorities, and time that grows with the buffer."""
 
+import ctypes
 from collections import deque
 from functools import partial
 
@@ -16,6 +17,7 @@ LARGE_BATCH = 4096
 INDEX_BYTES = 5
 ATARI_BYTES = 7.3e9 / 1e6  # a frame
 GROWTH = 1.5
+PR_SET_THP_DISABLE = 41  # of Linux' prctl
 # The stress: batches wait for so many steps of CHUNK rows, in a ring of so many chunks.
 PREFETCH, RING_CHUNKS, STRESS_STEPS = 8, 16, 64
 
@@ -25,7 +27,12 @@ def judged(value: float, bar: float) -> dict[str, str]:
 
 
 def measured_bytes(what: str, items: int) -> int:
-    """In a fresh process: resident memory that something takes, once it is full."""
+    """In a fresh process: resident memory that something takes, once it is full.
+
+    Without huge pages, which count whole where a byte of them is touched: how many that are depends
+    on where the system places the arrays, by 1.8 bytes a slot from run to run.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
     kind, _, name = what.partition(":")
     if kind == "atari":
         before = resident()
