@@ -9,7 +9,7 @@ struct VectorEnv::StepPlan {
   const std::int64_t* ids;
   std::span<const bool> active;
   const char* actions;
-  Outputs out;
+  const Outputs& out;  // large: a copy would cost what a step of one environment does
   FaultLog* log;
   ResetChoices choices{};
   bool defers_resets = false;

@@ -187,11 +187,9 @@ void VectorEnv::unroll(std::int64_t steps, void* actions, const std::uint64_t* p
   parallel(b, grain_, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = 0; t < steps; ++t) {
       if (policy_seed != nullptr) draw_actions(*policy_seed, t, begin, end, rows + t * row);
-      const StepPlan plan{.ids = nullptr,
-                          .active = {},
-                          .actions = rows + t * row,
-                          .out = moved(outputs, t * b),
-                          .log = &log};
+      const Outputs out = moved(outputs, t * b);
+      const StepPlan plan{
+          .ids = nullptr, .active = {}, .actions = rows + t * row, .out = out, .log = &log};
       step_chunk(plan, begin, end);
     }
   });

@@ -24,7 +24,7 @@ nb::object Environment::step(nb::handle actions, OutputRing& ring) {
                                 set->truncated.ptr(), infos.ptr()));
 }
 
-bool Environment::step_into(nb::handle actions, const nb::tuple& observations, nb::handle rewards,
+bool Environment::step_into(nb::handle actions, nb::handle observations, nb::handle rewards,
                             nb::handle terminated, nb::handle truncated, OutputSet& rest) {
   const Description& description = engine_->description();
   const std::int64_t n = engine_->num_envs();
@@ -33,24 +33,32 @@ bool Environment::step_into(nb::handle actions, const nb::tuple& observations, n
   const ArrayView ends(terminated, FASTRL_BOOL, true);
   const ArrayView cuts(truncated, FASTRL_BOOL, true);
   if (!action.is(&description.action, n) || !reward.is(nullptr, n) || !ends.is(nullptr, n) ||
-      !cuts.is(nullptr, n) ||
-      static_cast<std::int32_t>(observations.size()) != description.num_observations) {
+      !cuts.is(nullptr, n)) {
     return false;
   }
-  std::array<std::optional<ArrayView>, FASTRL_MAX_FIELDS> fields;
-  Outputs outputs = rest.outputs;
+  const bool is_single = description.structure == FASTRL_SINGLE;
+  if (!is_single && (!PyTuple_CheckExact(observations.ptr()) ||
+                     PyTuple_GET_SIZE(observations.ptr()) != description.num_observations)) {
+    return false;
+  }
+  std::array<std::optional<ArrayView>, FASTRL_MAX_FIELDS> rows;
   for (std::int32_t f = 0; f < description.num_observations; ++f) {
     const Field& field = description.observations[f];
-    auto& observed =
-        fields[static_cast<std::size_t>(f)].emplace(observations[f], field.dtype, true);
-    if (!observed.is(&field, n)) return false;
-    outputs.observations.base[f] = static_cast<char*>(observed.data());
+    auto& row = rows[static_cast<std::size_t>(f)].emplace(
+        is_single ? observations : nb::handle(PyTuple_GET_ITEM(observations.ptr(), f)), field.dtype,
+        true);
+    if (!row.is(&field, n)) return false;
   }
-  outputs.rewards = static_cast<double*>(reward.data());
-  outputs.terminated = static_cast<std::uint8_t*>(ends.data());
-  outputs.truncated = static_cast<std::uint8_t*>(cuts.data());
-  alone("step_into", [&](VectorEnv& engine) {
-    num_ended_ = engine.step(action.data(), {}, outputs, "step_into");
+  alone_with_gil("step_into", [&] {
+    Outputs& outputs = rest.outputs;
+    for (std::int32_t f = 0; f < description.num_observations; ++f) {
+      outputs.observations.base[f] = static_cast<char*>(rows[static_cast<std::size_t>(f)]->data());
+    }
+    outputs.rewards = static_cast<double*>(reward.data());
+    outputs.terminated = static_cast<std::uint8_t*>(ends.data());
+    outputs.truncated = static_cast<std::uint8_t*>(cuts.data());
+    const ReleasedGil released(releases_gil_);
+    num_ended_ = engine_->step(action.data(), {}, outputs, "step_into");
   });
   return true;
 }

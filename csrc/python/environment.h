@@ -45,8 +45,9 @@ class Environment {
 
   // None if the array is not as the environment wants it.
   nb::object step(nb::handle actions, OutputRing& ring);
-  // False if an array is not as the environment wants it.
-  bool step_into(nb::handle actions, const nb::tuple& observations, nb::handle rewards,
+  // False if an array is not as the environment wants it. `observations` is an array where that is
+  // all there is to observe, else a tuple.
+  bool step_into(nb::handle actions, nb::handle observations, nb::handle rewards,
                  nb::handle terminated, nb::handle truncated, OutputSet& rest);
   // The set that was written. It is taken while nobody else can take it, too.
   nb::object step_some(std::uintptr_t actions, std::uintptr_t active, OutputRing& ring);

@@ -201,7 +201,7 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
         if self._into is None:
             self._into = self._make_outputs(self.num_envs)()
         try:
-            rows = (observations,) if self._single else flat(self._description, observations)
+            rows = observations if self._single else flat(self._description, observations)
         except (IndexError, KeyError, TypeError):
             names = [field.name for field in self._description.observations]
             wanted = f"be a dict of {names}" if names[0] else f"be a tuple of {len(names)} arrays"
@@ -217,10 +217,11 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
             Arguments("step_into"),
             self._description,
             self.num_envs,
-            rows,
+            (rows,) if self._single else rows,
             {"rewards": rewards, "terminated": terminated, "truncated": truncated},
         )
-        if not self._native.step_into(converted, rows, *rest, self._into):
+        observed = rows[0] if self._single else rows
+        if not self._native.step_into(converted, observed, *rest, self._into):
             raise RuntimeError("step_into: the arrays passed every check and were refused")
 
     @property
