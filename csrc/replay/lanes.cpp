@@ -27,17 +27,6 @@ std::int64_t Lanes::size() const {
   return rows;
 }
 
-HandleState Lanes::state_of(std::uint64_t handle) const {
-  const std::int64_t slot = slot_of(handle);
-  if (slot >= num_lanes_ * rows_per_lane_) return HandleState::kForeign;
-  const std::int64_t lane = lane_of(slot);
-  const std::int64_t generation = generation_of(lane, slot);
-  const auto of_handle = static_cast<std::int64_t>(handle >> 32);
-  if (of_handle > generation) return HandleState::kForeign;
-  const bool is_live = of_handle == generation && row_of(lane, slot) >= lanes_[lane].first_kept;
-  return is_live ? HandleState::kLive : HandleState::kStale;
-}
-
 void Lanes::undo(std::int64_t lane) {
   Lane& of = lanes_[lane];
   of.generation = of.num_rows_before / rows_per_lane_;

@@ -85,7 +85,16 @@ class Lanes {
     return static_cast<std::uint64_t>(generation_of(lane, slot)) << 32 |
            static_cast<std::uint64_t>(slot);
   }
-  HandleState state_of(std::uint64_t handle) const;
+  HandleState state_of(std::uint64_t handle) const {
+    const std::int64_t slot = slot_of(handle);
+    if (slot >= num_lanes_ * rows_per_lane_) return HandleState::kForeign;
+    const std::int64_t lane = lane_of(slot);
+    const std::int64_t generation = generation_of(lane, slot);
+    const auto of_handle = static_cast<std::int64_t>(handle >> 32);
+    if (of_handle > generation) return HandleState::kForeign;
+    const bool is_live = of_handle == generation && row_of(lane, slot) >= lanes_[lane].first_kept;
+    return is_live ? HandleState::kLive : HandleState::kStale;
+  }
   static std::int64_t slot_of(std::uint64_t handle) {
     return static_cast<std::int64_t>(handle & 0xffffffffu);
   }

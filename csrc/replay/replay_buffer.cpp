@@ -202,17 +202,17 @@ std::int64_t ReplayBuffer::update(std::span<const std::uint64_t> handles,
                                   std::span<const Priority> priorities, std::size_t sampler) {
   Guard guard(*this);
   Sampler& of = samplers_[sampler];
-  valued_slots_.clear();
-  valued_[sampler].clear();
+  live_.clear();
   for (std::size_t i = 0; i < handles.size(); ++i) {
     if (!is_priority(priorities[i])) fail_priority("update_priorities", priorities[i], i);
-    state_of("update_priorities", handles[i], i);
+    if (state_of("update_priorities", handles[i], i) == HandleState::kLive) live_.push_back(i);
   }
   guard.begin_change();
+  valued_slots_.clear();
+  valued_[sampler].clear();
   std::int64_t applied = 0;
-  for (std::size_t i = 0; i < handles.size(); ++i) {
+  for (const std::size_t i : live_) {
     const std::int64_t slot = Lanes::slot_of(handles[i]);
-    if (lanes_.state_of(handles[i]) != HandleState::kLive) continue;
     if (drawable_.test(slot)) {
       valued_slots_.push_back(slot);
       valued_[sampler].push_back(priorities[i]);

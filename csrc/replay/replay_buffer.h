@@ -293,6 +293,7 @@ class ReplayBuffer {
   std::vector<Change> changes_;
   ChangedSlots changed_;
   bool valuing_ = false;                     // some rows have priorities of their own:
+  std::vector<std::size_t> live_;            // places of handles whose rows are there
   std::vector<std::int64_t> valued_slots_;   // those that have become drawable …
   std::vector<std::vector<double>> valued_;  // … and what each sampler was told of them
 };
