@@ -28,43 +28,18 @@ FASTRL_INLINE std::uint32_t largest(const float* values, std::int64_t n) {
   return most;
 }
 
-template <typename T>
-std::uint64_t furthest_portable(const T* values, std::int64_t n, std::int64_t low) {
-  return furthest(values, n, low);
-}
-template <typename T>
-FASTRL_TARGET_V3 std::uint64_t furthest_v3(const T* values, std::int64_t n, std::int64_t low) {
-  return furthest(values, n, low);
-}
-template <typename T>
-FASTRL_TARGET_V4 std::uint64_t furthest_v4(const T* values, std::int64_t n, std::int64_t low) {
-  return furthest(values, n, low);
-}
-
-template <typename T>
-auto chosen_furthest() {
-  switch (instruction_set()) {
-    case InstructionSet::kX86V4:
-      return furthest_v4<T>;
-    case InstructionSet::kX86V3:
-      return furthest_v3<T>;
-    default:
-      return furthest_portable<T>;
-  }
-}
-
 }  // namespace
 
 bool any_outside(const std::int64_t* values, std::int64_t n, std::int64_t low,
                  std::uint64_t range) {
-  static const auto furthest = chosen_furthest<std::int64_t>();
-  return furthest(values, n, low) > range;
+  static const auto compiled = Compiled<&furthest<std::int64_t>>::for_this_processor();
+  return compiled(values, n, low) > range;
 }
 
 bool any_outside(const std::int32_t* values, std::int64_t n, std::int64_t low,
                  std::uint64_t range) {
-  static const auto furthest = chosen_furthest<std::int32_t>();
-  return furthest(values, n, low) > range;
+  static const auto compiled = Compiled<&furthest<std::int32_t>>::for_this_processor();
+  return compiled(values, n, low) > range;
 }
 
 bool any_infinite(const float* values, std::int64_t n) { return largest(values, n) > 0x7f7fffffU; }

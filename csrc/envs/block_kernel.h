@@ -220,8 +220,8 @@ struct BlockKernel {
   }
 
   template <int W>
-  FASTRL_INLINE static void step_range(const void* p, void* s, std::int64_t begin, std::int64_t end,
-                                       const fastrl_step* given) {
+  FASTRL_INLINE static void step_range(const void* p, void* s, void*, std::int64_t begin,
+                                       std::int64_t end, const fastrl_step* given) {
     const Params params = Scalar::params(p).own;
     const fastrl_step io = *given;
     auto* states = static_cast<float*>(s);
@@ -244,30 +244,8 @@ struct BlockKernel {
     }
   }
 
-  static void step_portable(const void* params, void* states, void*, std::int64_t begin,
-                            std::int64_t end, const fastrl_step* step) {
-    step_range<4>(params, states, begin, end, step);
-  }
-  FASTRL_TARGET_V3 static void step_v3(const void* params, void* states, void*, std::int64_t begin,
-                                       std::int64_t end, const fastrl_step* step) {
-    step_range<8>(params, states, begin, end, step);
-  }
-  FASTRL_TARGET_V4 static void step_v4(const void* params, void* states, void*, std::int64_t begin,
-                                       std::int64_t end, const fastrl_step* step) {
-    step_range<16>(params, states, begin, end, step);
-  }
-
-  static void step(const void* params, void* states, void* randoms, std::int64_t begin,
-                   std::int64_t end, const fastrl_step* given) {
-    switch (instruction_set()) {
-      case InstructionSet::kX86V4:
-        return step_v4(params, states, randoms, begin, end, given);
-      case InstructionSet::kX86V3:
-        return step_v3(params, states, randoms, begin, end, given);
-      case InstructionSet::kPortable:
-        return step_portable(params, states, randoms, begin, end, given);
-    }
-  }
+  using Step = Compiled<&BlockKernel::step_range<4>, &BlockKernel::step_range<8>,
+                        &BlockKernel::step_range<16>>;
 
   // The first numbers of 16 levels' streams; GCC vectorizes it over the lanes.
   FASTRL_INLINE static void draw_first(const fastrl_level (&levels)[kLanes],
@@ -309,28 +287,7 @@ struct BlockKernel {
     }
   }
 
-  static void begin_portable(const void* params, void* states, const fastrl_begin* given) {
-    begin_some(params, states, given);
-  }
-  FASTRL_TARGET_V3 static void begin_v3(const void* params, void* states,
-                                        const fastrl_begin* given) {
-    begin_some(params, states, given);
-  }
-  FASTRL_TARGET_V4 static void begin_v4(const void* params, void* states,
-                                        const fastrl_begin* given) {
-    begin_some(params, states, given);
-  }
-
-  static void begin(const void* params, void* states, const fastrl_begin* given) {
-    switch (instruction_set()) {
-      case InstructionSet::kX86V4:
-        return begin_v4(params, states, given);
-      case InstructionSet::kX86V3:
-        return begin_v3(params, states, given);
-      case InstructionSet::kPortable:
-        return begin_portable(params, states, given);
-    }
-  }
+  using Begin = Compiled<&BlockKernel::begin_some>;
 
   static void observe(const void* p, const void* states, std::int64_t begin, std::int64_t end,
                       std::int32_t, const fastrl_step* io) {
@@ -345,9 +302,9 @@ struct BlockKernel {
   static consteval fastrl_environment table() {
     fastrl_environment t = Scalar::table();
     t.lanes = kLanes;
-    t.step = step;
+    t.step = Step::run;
     t.observe = observe;
-    t.begin = begin;
+    t.begin = Begin::run;
     t.get = get;
     t.put = put;
     return t;

@@ -52,32 +52,11 @@ FASTRL_INLINE bool keep(const Episodes& e, std::int64_t b, std::int64_t n, std::
                    e.stepped + b, e.informed + b, n);
 }
 
-bool keep_portable(const Episodes& e, std::int64_t b, std::int64_t n, std::int32_t limit) {
-  return keep(e, b, n, limit);
-}
-FASTRL_TARGET_V3 bool keep_v3(const Episodes& e, std::int64_t b, std::int64_t n,
-                              std::int32_t limit) {
-  return keep(e, b, n, limit);
-}
-FASTRL_TARGET_V4 bool keep_v4(const Episodes& e, std::int64_t b, std::int64_t n,
-                              std::int32_t limit) {
-  return keep(e, b, n, limit);
-}
-
 }  // namespace
 
 bool keep_episodes(const Episodes& episodes, std::int64_t begin, std::int64_t end,
                    std::int32_t limit) {
-  const std::int64_t n = end - begin;
-  switch (instruction_set()) {
-    case InstructionSet::kX86V4:
-      return keep_v4(episodes, begin, n, limit);
-    case InstructionSet::kX86V3:
-      return keep_v3(episodes, begin, n, limit);
-    case InstructionSet::kPortable:
-      break;
-  }
-  return keep_portable(episodes, begin, n, limit);
+  return Compiled<&keep>::run(episodes, begin, end - begin, limit);
 }
 
 }  // namespace fastrl

@@ -114,36 +114,12 @@ struct ExactKernel {
     OneByOne::step(p, s, r, k, end, given);
   }
 
-  static void step_portable(const void* params, void* states, void* randoms, std::int64_t begin,
-                            std::int64_t end, const fastrl_step* step) {
-    step_range<2>(params, states, randoms, begin, end, step);
-  }
-  FASTRL_TARGET_V3 static void step_v3(const void* params, void* states, void* randoms,
-                                       std::int64_t begin, std::int64_t end,
-                                       const fastrl_step* step) {
-    step_range<4>(params, states, randoms, begin, end, step);
-  }
-  FASTRL_TARGET_V4 static void step_v4(const void* params, void* states, void* randoms,
-                                       std::int64_t begin, std::int64_t end,
-                                       const fastrl_step* step) {
-    step_range<8>(params, states, randoms, begin, end, step);
-  }
-
-  static void step(const void* params, void* states, void* randoms, std::int64_t begin,
-                   std::int64_t end, const fastrl_step* given) {
-    switch (instruction_set()) {
-      case InstructionSet::kX86V4:
-        return step_v4(params, states, randoms, begin, end, given);
-      case InstructionSet::kX86V3:
-        return step_v3(params, states, randoms, begin, end, given);
-      case InstructionSet::kPortable:
-        return step_portable(params, states, randoms, begin, end, given);
-    }
-  }
+  using Step = Compiled<&ExactKernel::step_range<2>, &ExactKernel::step_range<4>,
+                        &ExactKernel::step_range<8>>;
 
   static consteval fastrl_environment table() {
     fastrl_environment t = OneByOne::table();
-    t.step = step;
+    t.step = Step::run;
     return t;
   }
 };

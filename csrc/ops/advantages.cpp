@@ -141,10 +141,6 @@ FASTRL_INLINE void gae_row(const Real* __restrict rewards, const Real* __restric
   }
 }
 
-template <typename Real>
-using GaeSweep = void (*)(const GaeInputs<Real>&, double, double, std::int64_t, std::int64_t,
-                          Real*);
-
 // All steps of the environments [begin, end).
 template <typename Real>
 FASTRL_INLINE void gae_sweep(const GaeInputs<Real>& in, double gamma, double lambda,
@@ -167,35 +163,6 @@ FASTRL_INLINE void gae_sweep(const GaeInputs<Real>& in, double gamma, double lam
       }
     }
   }
-}
-
-template <typename Real>
-void gae_portable(const GaeInputs<Real>& in, double gamma, double lambda, std::int64_t begin,
-                  std::int64_t end, Real* advantages) {
-  gae_sweep(in, gamma, lambda, begin, end, advantages);
-}
-template <typename Real>
-FASTRL_TARGET_V3 void gae_v3(const GaeInputs<Real>& in, double gamma, double lambda,
-                             std::int64_t begin, std::int64_t end, Real* advantages) {
-  gae_sweep(in, gamma, lambda, begin, end, advantages);
-}
-template <typename Real>
-FASTRL_TARGET_V4 void gae_v4(const GaeInputs<Real>& in, double gamma, double lambda,
-                             std::int64_t begin, std::int64_t end, Real* advantages) {
-  gae_sweep(in, gamma, lambda, begin, end, advantages);
-}
-
-template <typename Real>
-GaeSweep<Real> gae_for_this_processor() {
-  switch (instruction_set()) {
-    case InstructionSet::kX86V4:
-      return gae_v4<Real>;
-    case InstructionSet::kX86V3:
-      return gae_v3<Real>;
-    case InstructionSet::kPortable:
-      break;
-  }
-  return gae_portable<Real>;
 }
 
 double centered(double reward, const Statistics& group, Baseline baseline) {
@@ -268,7 +235,7 @@ void gae(const GaeInputs<Real>& inputs, double gamma, double lambda, Real* advan
   const std::int64_t per_thread = (inputs.num_envs + num_threads() - 1) / num_threads();
   const std::int64_t least = std::max(per_thread, kWorthAThread / rows);
   const std::int64_t blocks = std::max<std::int64_t>((least + kGaeBlock - 1) / kGaeBlock, 1);
-  const GaeSweep<Real> sweep = gae_for_this_processor<Real>();
+  const auto sweep = Compiled<&gae_sweep<Real>>::for_this_processor();
   parallel_for(inputs.num_envs, blocks * kGaeBlock, [&](std::int64_t begin, std::int64_t end) {
     sweep(inputs, gamma, lambda, begin, end, advantages);
   });

@@ -397,29 +397,10 @@ FASTRL_INLINE void run_rows(const Work& work) {
 using Entry = void (*)(const Work&);
 
 template <class Element, bool kCapped>
-void run_portable(const Work& work) {
-  run_rows<PortableLanes, Element, kCapped>(work);
-}
-template <class Element, bool kCapped>
-FASTRL_TARGET_V3 void run_v3(const Work& work) {
-  run_rows<X86V3Lanes, Element, kCapped>(work);
-}
-template <class Element, bool kCapped>
-FASTRL_TARGET_V4 void run_v4(const Work& work) {
-  run_rows<X86V4Lanes, Element, kCapped>(work);
-}
-
-template <class Element, bool kCapped>
 Entry entry_for_this_processor() {
-  switch (instruction_set()) {
-    case InstructionSet::kX86V4:
-      return run_v4<Element, kCapped>;
-    case InstructionSet::kX86V3:
-      return run_v3<Element, kCapped>;
-    case InstructionSet::kPortable:
-      break;
-  }
-  return run_portable<Element, kCapped>;
+  return Compiled<&run_rows<PortableLanes, Element, kCapped>,
+                  &run_rows<X86V3Lanes, Element, kCapped>,
+                  &run_rows<X86V4Lanes, Element, kCapped>>::for_this_processor();
 }
 
 template <class Element>

@@ -132,30 +132,6 @@ FASTRL_INLINE void add_block(const Block& block, Sums& sums) {
   }
 }
 
-// --- Each of these functions in the form for this processor, chosen once. ---
-
-template <auto Body>
-struct Compiled;
-
-template <typename... Args, void (*Body)(Args...)>
-struct Compiled<Body> {
-  static void portable(Args... args) { Body(args...); }
-  FASTRL_TARGET_V3 static void v3(Args... args) { Body(args...); }
-  FASTRL_TARGET_V4 static void v4(Args... args) { Body(args...); }
-
-  static auto for_this_processor() {
-    switch (instruction_set()) {
-      case InstructionSet::kX86V4:
-        return v4;
-      case InstructionSet::kX86V3:
-        return v3;
-      case InstructionSet::kPortable:
-        break;
-    }
-    return portable;
-  }
-};
-
 using Evaluate = void (*)(Block&, const PolicyLossParameters&);
 
 // The product of the three tables: row (r · |surrogates| + s) · |estimators| + k.

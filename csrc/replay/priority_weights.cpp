@@ -51,36 +51,11 @@ FASTRL_INLINE void to_weights_of_exponent(const Priority* priorities, std::int64
 }
 
 template <typename Priority>
-void to_weights_portable(const Priority* priorities, std::int64_t n, double exponent, double scale,
-                         std::uint32_t* weights) {
-  to_weights_of_exponent(priorities, n, exponent, scale, weights);
-}
-
-template <typename Priority>
-FASTRL_TARGET_V3 void to_weights_v3(const Priority* priorities, std::int64_t n, double exponent,
-                                    double scale, std::uint32_t* weights) {
-  to_weights_of_exponent(priorities, n, exponent, scale, weights);
-}
-
-template <typename Priority>
-FASTRL_TARGET_V4 void to_weights_v4(const Priority* priorities, std::int64_t n, double exponent,
-                                    double scale, std::uint32_t* weights) {
-  to_weights_of_exponent(priorities, n, exponent, scale, weights);
-}
-
-template <typename Priority>
 void dispatch(std::span<const Priority> priorities, double exponent, std::int64_t scale,
               std::uint32_t* weights) {
-  const auto n = static_cast<std::int64_t>(priorities.size());
-  const auto s = static_cast<double>(scale);
-  switch (instruction_set()) {
-    case InstructionSet::kX86V4:
-      return to_weights_v4(priorities.data(), n, exponent, s, weights);
-    case InstructionSet::kX86V3:
-      return to_weights_v3(priorities.data(), n, exponent, s, weights);
-    case InstructionSet::kPortable:
-      return to_weights_portable(priorities.data(), n, exponent, s, weights);
-  }
+  Compiled<&to_weights_of_exponent<Priority>>::run(priorities.data(),
+                                                   static_cast<std::int64_t>(priorities.size()),
+                                                   exponent, static_cast<double>(scale), weights);
 }
 
 // Floats that are not negative order as their bits do; the others' bits are larger than all these.

@@ -42,33 +42,6 @@ FASTRL_INLINE void antiderivatives(const std::int64_t* ranks, std::size_t n, dou
   }
 }
 
-void antiderivatives_portable(const std::int64_t* ranks, std::size_t n, double exponent,
-                              double* values) {
-  antiderivatives(ranks, n, exponent, values);
-}
-
-FASTRL_TARGET_V3 void antiderivatives_v3(const std::int64_t* ranks, std::size_t n, double exponent,
-                                         double* values) {
-  antiderivatives(ranks, n, exponent, values);
-}
-
-FASTRL_TARGET_V4 void antiderivatives_v4(const std::int64_t* ranks, std::size_t n, double exponent,
-                                         double* values) {
-  antiderivatives(ranks, n, exponent, values);
-}
-
-void antiderivatives_here(const std::int64_t* ranks, std::size_t n, double exponent,
-                          double* values) {
-  switch (instruction_set()) {
-    case InstructionSet::kX86V4:
-      return antiderivatives_v4(ranks, n, exponent, values);
-    case InstructionSet::kX86V3:
-      return antiderivatives_v3(ranks, n, exponent, values);
-    case InstructionSet::kPortable:
-      return antiderivatives_portable(ranks, n, exponent, values);
-  }
-}
-
 }  // namespace
 
 void sums_of_powers(std::span<const std::int64_t> ends, double exponent, double* sums) {
@@ -77,7 +50,7 @@ void sums_of_powers(std::span<const std::int64_t> ends, double exponent, double*
   const std::size_t runs = ends.size() - 1;
   for (std::size_t begin = 0; begin < runs; begin += kBatch) {
     const std::size_t size = std::min(kBatch, runs - begin);
-    antiderivatives_here(ends.data() + begin, size + 1, exponent, values.data());
+    Compiled<&antiderivatives>::run(ends.data() + begin, size + 1, exponent, values.data());
     for (std::size_t k = 0; k < size; ++k) {
       double sum = 0.0;
       for (std::int64_t rank = ends[begin + k]; rank < std::min(ends[begin + k + 1], kFirst);) {

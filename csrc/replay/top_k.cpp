@@ -46,32 +46,6 @@ FASTRL_INLINE void dot_products(const float* query, const float* keys, std::int6
   }
 }
 
-void portable(const float* query, const float* keys, std::int64_t count, std::int64_t dim,
-              double* scores) {
-  dot_products(query, keys, count, dim, scores);
-}
-FASTRL_TARGET_V3 void x86_v3(const float* query, const float* keys, std::int64_t count,
-                             std::int64_t dim, double* scores) {
-  dot_products(query, keys, count, dim, scores);
-}
-FASTRL_TARGET_V4 void x86_v4(const float* query, const float* keys, std::int64_t count,
-                             std::int64_t dim, double* scores) {
-  dot_products(query, keys, count, dim, scores);
-}
-
-using DotProducts = decltype(&portable);
-
-DotProducts chosen() {
-  switch (instruction_set()) {
-    case InstructionSet::kX86V4:
-      return x86_v4;
-    case InstructionSet::kX86V3:
-      return x86_v3;
-    default:
-      return portable;
-  }
-}
-
 // The best matches of one query so far, a heap with the worst on top.
 void offer(std::vector<Match>& best, std::size_t k, Match match) {
   if (best.size() == k) {
@@ -92,7 +66,7 @@ void top_k(const TopKInput& input, std::int64_t k, std::int64_t* rows, double* s
   const std::int64_t num_chunks = (input.num_keys + kChunk - 1) / kChunk;
   using Best = std::vector<std::vector<Match>>;  // of each query
   std::vector<Best> found(static_cast<std::size_t>(num_chunks), Best(num_queries));
-  const DotProducts dot = chosen();
+  const auto dot = Compiled<&dot_products>::for_this_processor();
   parallel_for(input.num_keys, kChunk, [&](std::int64_t begin, std::int64_t end) {
     Best& best = found[static_cast<std::size_t>(begin / kChunk)];
     double products[kBlock];

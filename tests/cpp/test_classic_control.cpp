@@ -31,9 +31,9 @@ using StepFunction = void (*)(const void*, void*, void*, std::int64_t, std::int6
 // What this processor has of a kernel's three forms.
 template <typename Kernel>
 std::vector<StepFunction> step_functions() {
-  std::vector<StepFunction> all{Kernel::step_portable};
-  if (instruction_set() >= InstructionSet::kX86V3) all.push_back(Kernel::step_v3);
-  if (instruction_set() >= InstructionSet::kX86V4) all.push_back(Kernel::step_v4);
+  std::vector<StepFunction> all{Kernel::Step::portable};
+  if (instruction_set() >= InstructionSet::kX86V3) all.push_back(Kernel::Step::v3);
+  if (instruction_set() >= InstructionSet::kX86V4) all.push_back(Kernel::Step::v4);
   return all;
 }
 
@@ -270,10 +270,10 @@ void check_against_exact(double tolerance, double reward_tolerance) {
 // Many episodes at once are those that begin one by one, with every instruction set.
 template <typename B>
 void check_beginnings() {
-  using Kernel = detail::BlockKernel<B>;
-  std::vector<void (*)(const void*, void*, const fastrl_begin*)> forms{Kernel::begin_portable};
-  if (instruction_set() >= InstructionSet::kX86V3) forms.push_back(Kernel::begin_v3);
-  if (instruction_set() >= InstructionSet::kX86V4) forms.push_back(Kernel::begin_v4);
+  using Begin = typename detail::BlockKernel<B>::Begin;
+  std::vector<void (*)(const void*, void*, const fastrl_begin*)> forms{Begin::portable};
+  if (instruction_set() >= InstructionSet::kX86V3) forms.push_back(Begin::v3);
+  if (instruction_set() >= InstructionSet::kX86V4) forms.push_back(Begin::v4);
   constexpr std::int64_t kBegun = 37;
   std::vector<fastrl_level> levels;
   std::vector<std::int64_t> ids;

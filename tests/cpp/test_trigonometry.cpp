@@ -28,9 +28,7 @@ FASTRL_INLINE void trigonometry_of(const float* x, float* to) {
     wide_at<W>(to + 64 + i).value = wrapped;
   }
 }
-void trigonometry_portable(const float* x, float* to) { trigonometry_of<4>(x, to); }
-FASTRL_TARGET_V3 void trigonometry_v3(const float* x, float* to) { trigonometry_of<8>(x, to); }
-FASTRL_TARGET_V4 void trigonometry_v4(const float* x, float* to) { trigonometry_of<16>(x, to); }
+using Trigonometry = Compiled<&trigonometry_of<4>, &trigonometry_of<8>, &trigonometry_of<16>>;
 
 TEST(trigonometry_is_within_its_bound_and_equal_everywhere) {
   RandomStream random = RandomStream::seeded(5, 6);
@@ -42,13 +40,13 @@ TEST(trigonometry_is_within_its_bound_and_equal_everywhere) {
     for (float& angle : x) angle = (2.0f * random.uniform() - 1.0f) * span;
     float portable[80];
     float wide[80];
-    trigonometry_portable(x, portable);
+    Trigonometry::portable(x, portable);
     if (instruction_set() >= InstructionSet::kX86V3) {
-      trigonometry_v3(x, wide);
+      Trigonometry::v3(x, wide);
       CHECK(std::equal(portable, portable + 80, wide));
     }
     if (instruction_set() >= InstructionSet::kX86V4) {
-      trigonometry_v4(x, wide);
+      Trigonometry::v4(x, wide);
       CHECK(std::equal(portable, portable + 80, wide));
     }
     for (int i = 0; i < 16; ++i) {
