@@ -5,9 +5,7 @@
 #include <limits>
 #include <numbers>
 
-#include "core/instruction_set.h"
-#include "core/thread_pool.h"
-#include "ops/lanes.h"
+#include "ops/logit_rows.h"
 
 namespace fastrl {
 namespace {
@@ -21,31 +19,6 @@ constexpr std::int64_t kBlock = 2048;
 // How far, in powers of 2, a block's logits may be above the origin of its row's sums before it is
 // looked at again. More would cost the entropy digits: it is a difference of larger numbers then.
 constexpr float kHeadroom = 3.0f;
-
-// About 100 µs of work for a thread to take at a time.
-std::int64_t rows_per_chunk(std::int64_t vocab_size) {
-  return std::max<std::int64_t>(1, (std::int64_t{1} << 18) / vocab_size);
-}
-
-// y = softcap tanh(x / softcap). Gives the slope dy/dx too where it is asked for.
-template <class L>
-FASTRL_INLINE void cap(float softcap, typename L::Floats& y, typename L::Floats* slope) {
-  y = y * (1.0f / softcap);
-  L::tanh(y);
-  if (slope != nullptr) *slope = 1.0f - y * y;
-  y = y * softcap;
-}
-
-// The elements past the last full pack of 2 W, followed by -inf.
-template <class L, class Element>
-struct Tail {
-  typename Element::Storage elements[2 * L::kWidth];
-
-  FASTRL_INLINE Tail(const typename Element::Storage* from, std::int64_t count) {
-    for (auto& element : elements) element = Element::kLowest;
-    std::memcpy(elements, from, static_cast<std::size_t>(count) * sizeof(*elements));
-  }
-};
 
 // Logit i after the softcap, by the same operations as in a full vector.
 template <class L, class Element, bool kCapped>
@@ -206,228 +179,59 @@ FASTRL_INLINE void add_row(const typename Element::Storage* logits, std::int64_t
   }
 }
 
-template <class L, class Element, bool kCapped>
-FASTRL_INLINE void forward_row(const LogitsView& logits, TokensView tokens,
-                               const TokenStatsView& stats, std::int64_t r) {
-  if (tokens.mask != nullptr && tokens.mask[r] == 0) {
-    stats.log_probs[r] = stats.origins[r] = stats.sums[r] = 0.0f;
-    if (stats.entropies != nullptr) stats.entropies[r] = 0.0f;
-    if (stats.self_certainties != nullptr) stats.self_certainties[r] = 0.0f;
-    return;
-  }
-  const auto* start =
-      static_cast<const typename Element::Storage*>(logits.data) + logits.layout.start(r);
-  const float softcap = logits.softcap;
-  const std::int64_t size = logits.vocab_size;
-  const float y_token = capped_logit<L, Element, kCapped>(start, tokens.ids[r], softcap);
-  const float first = largest_of<L, Element, kCapped>(start, std::min(kBlock, size), softcap);
-  RowSums<L> row{first == -kInfinity ? 0.0f : first,
-                 std::numbers::log2e_v<float> / logits.temperature, first != -kInfinity};
-  if (stats.self_certainties != nullptr) {
-    add_row<L, Element, kCapped, true, true>(start, size, softcap, row);
-  } else if (stats.entropies != nullptr) {
-    add_row<L, Element, kCapped, true, false>(start, size, softcap, row);
-  } else {
-    add_row<L, Element, kCapped, false, false>(start, size, softcap, row);
-  }
-
-  double sum = 0.0, weighted = 0.0, plain = 0.0;
-  for (int i = 0; i < L::kWidth; ++i) {
-    sum += row.sum[i];
-    weighted += row.weighted[i];
-    plain += row.plain[i];
-  }
-  // Without any finite logit, or with +inf or NaN, there is no distribution.
-  if (!(sum > 0.0)) sum = kNaN;
-  const double log_sum = std::log(sum);
-  stats.origins[r] = row.origin;
-  stats.sums[r] = static_cast<float>(sum);
-  stats.log_probs[r] = static_cast<float>(
-      (static_cast<double>(y_token) - row.origin) / logits.temperature - log_sum);
-  if (stats.entropies != nullptr) {
-    stats.entropies[r] = static_cast<float>(log_sum - weighted / sum * std::numbers::ln2);
-  }
-  if (stats.self_certainties != nullptr) {
-    const auto v = static_cast<double>(size);
-    stats.self_certainties[r] =
-        static_cast<float>(std::log(sum / v) - plain / (v * logits.temperature));
-  }
-}
-
-// The gradient of one row is 2^d (constant + slope d) - uniform, times the softcap's slope; the
-// token's own element gets its log-prob's share on top.
-struct RowGradient {
-  float origin;
-  float scale;
-  float constant;
-  float slope;
-  float uniform;
-  float blocked;  // the gradient where a logit is -inf: 0, or NaN in a row without a distribution
-};
-
-template <class L, bool kCapped, bool kUniform>
-FASTRL_INLINE void differentiate(const RowGradient& row, float softcap, typename L::Floats& x) {
-  using Floats = typename L::Floats;
-  const Floats logits = x;
-  Floats chain;
-  if constexpr (kCapped) cap<L>(softcap, x, &chain);
-  x = (x - row.origin) * row.scale;
-  Floats power;
-  L::template exp2<5>(x, power);
-  Floats factor = Floats{} + row.constant;
-  L::fma(Floats{} + row.slope, x, factor);
-  x = power * factor;
-  if constexpr (kUniform) {
-    x = x - row.uniform;
-    x = logits == -kInfinity ? Floats{} + row.blocked : x;
-  }
-  if constexpr (kCapped) x = x * chain;
-}
-
-template <class L, class Element, bool kCapped, bool kUniform>
-FASTRL_INLINE void differentiate_row(const RowGradient& row, float softcap,
-                                     const typename Element::Storage* from, std::int64_t size,
-                                     typename Element::Storage* to) {
-  constexpr std::int64_t kPack = std::int64_t{2} * L::kWidth;
-  typename L::Floats a, b;
-  std::int64_t i = 0;
-  for (; i + kPack <= size; i += kPack) {
-    Element::template load<L>(from + i, a, b);
-    differentiate<L, kCapped, kUniform>(row, softcap, a);
-    differentiate<L, kCapped, kUniform>(row, softcap, b);
-    Element::template store<L>(a, b, to + i);
-  }
-  if (i < size) {
-    Tail<L, Element> tail(from + i, size - i);
-    Element::template load<L>(tail.elements, a, b);
-    differentiate<L, kCapped, kUniform>(row, softcap, a);
-    differentiate<L, kCapped, kUniform>(row, softcap, b);
-    Element::template store<L>(a, b, tail.elements);
-    std::memcpy(to + i, tail.elements, static_cast<std::size_t>(size - i) * sizeof(*to));
-  }
-}
-
-// Every NaN as the one without payload, which BFloat16::store relies on.
-float plain(double x) { return x == x ? static_cast<float>(x) : kNaN; }
-
-template <class L, class Element, bool kCapped>
-FASTRL_INLINE void backward_row(const LogitsView& logits, TokensView tokens,
-                                const TokenGradientsView& gradients, void* gradient,
-                                RowLayout gradient_layout, std::int64_t r) {
-  using Storage = typename Element::Storage;
-  using Floats = typename L::Floats;
-  auto* to = static_cast<Storage*>(gradient) + gradient_layout.start(r);
-  double g = gradients.log_probs != nullptr ? gradients.log_probs[r] : 0.0;
-  double h = gradients.entropies_gradient != nullptr ? gradients.entropies_gradient[r] : 0.0;
-  double s = gradients.self_certainties != nullptr ? gradients.self_certainties[r] : 0.0;
-  const bool masked = tokens.mask != nullptr && tokens.mask[r] == 0;
-  if (masked || (g == 0.0 && h == 0.0 && s == 0.0)) {  // NaN goes on into the gradient
-    std::memset(to, 0, static_cast<std::size_t>(logits.vocab_size) * sizeof(Storage));
-    return;
-  }
-  if (logits.vocab_size == 1) {
-    // The only token is certain: rounding must not claim otherwise.
-    g *= 0.0;
-    h *= 0.0;
-    s *= 0.0;
-  }
-  const auto* from = static_cast<const Storage*>(logits.data) + logits.layout.start(r);
-  const double sum = gradients.sums[r];
-  const double temperature = logits.temperature;
-  const double each = 1.0 / (sum * temperature);
-  const double below = h != 0.0 ? std::log(sum) - gradients.entropies[r] : 0.0;
-  const RowGradient row{
-      gradients.origins[r],
-      std::numbers::log2e_v<float> / logits.temperature,
-      plain((s - g + h * below) * each),
-      plain(-h * std::numbers::ln2 * each),
-      plain(s / (static_cast<double>(logits.vocab_size) * temperature)),
-      plain(0.0 * sum),
-  };
-
-  // The token's element is computed apart, before its logit may be overwritten.
-  const Tail<L, Element> token(from + tokens.ids[r], 1);
-  Floats a, b;
-  Element::template load<L>(token.elements, a, b);
-  const float token_logit = a[0];
-  float share = plain(g / temperature);
-  if constexpr (kCapped) {
-    Floats chain;
-    Floats y = a;
-    cap<L>(logits.softcap, y, &chain);
-    share *= chain[0];
-  }
-  if (row.uniform != 0.0f) {  // true for NaN
-    differentiate<L, kCapped, true>(row, logits.softcap, a);
-    differentiate_row<L, Element, kCapped, true>(row, logits.softcap, from, logits.vocab_size, to);
-  } else {
-    differentiate<L, kCapped, false>(row, logits.softcap, a);
-    differentiate_row<L, Element, kCapped, false>(row, logits.softcap, from, logits.vocab_size, to);
-  }
-  if (kCapped || token_logit != -kInfinity) a = a + share;
-  Storage out[2 * L::kWidth];
-  Element::template store<L>(a, a, out);
-  to[tokens.ids[r]] = out[0];
-}
-
-// The rows of one chunk, for one instruction set.
-struct Work {
+// The pass that writes the statistics of a row.
+struct Forward {
   const LogitsView& logits;
-  TokensView tokens;
-  const TokenStatsView* stats;  // null in the backward pass
-  const TokenGradientsView* gradients;
-  void* gradient;
-  RowLayout gradient_layout;
-  std::int64_t begin;
-  std::int64_t end;
-};
+  const TokensView& tokens;
+  const TokenStatsView& stats;
 
-template <class L, class Element, bool kCapped>
-FASTRL_INLINE void run_rows(const Work& work) {
-  for (std::int64_t r = work.begin; r < work.end; ++r) {
-    if (work.stats != nullptr) {
-      forward_row<L, Element, kCapped>(work.logits, work.tokens, *work.stats, r);
+  template <class L, class Element, bool kCapped>
+  FASTRL_INLINE void compute(std::int64_t r) const {
+    if (tokens.mask != nullptr && tokens.mask[r] == 0) {
+      stats.log_probs[r] = stats.origins[r] = stats.sums[r] = 0.0f;
+      if (stats.entropies != nullptr) stats.entropies[r] = 0.0f;
+      if (stats.self_certainties != nullptr) stats.self_certainties[r] = 0.0f;
+      return;
+    }
+    const auto* start =
+        static_cast<const typename Element::Storage*>(logits.data) + logits.layout.start(r);
+    const float softcap = logits.softcap;
+    const std::int64_t size = logits.vocab_size;
+    const float y_token = capped_logit<L, Element, kCapped>(start, tokens.ids[r], softcap);
+    const float first = largest_of<L, Element, kCapped>(start, std::min(kBlock, size), softcap);
+    RowSums<L> row{first == -kInfinity ? 0.0f : first,
+                   std::numbers::log2e_v<float> / logits.temperature, first != -kInfinity};
+    if (stats.self_certainties != nullptr) {
+      add_row<L, Element, kCapped, true, true>(start, size, softcap, row);
+    } else if (stats.entropies != nullptr) {
+      add_row<L, Element, kCapped, true, false>(start, size, softcap, row);
     } else {
-      backward_row<L, Element, kCapped>(work.logits, work.tokens, *work.gradients, work.gradient,
-                                        work.gradient_layout, r);
+      add_row<L, Element, kCapped, false, false>(start, size, softcap, row);
+    }
+
+    double sum = 0.0, weighted = 0.0, plain = 0.0;
+    for (int i = 0; i < L::kWidth; ++i) {
+      sum += row.sum[i];
+      weighted += row.weighted[i];
+      plain += row.plain[i];
+    }
+    // Without any finite logit, or with +inf or NaN, there is no distribution.
+    if (!(sum > 0.0)) sum = kNaN;
+    const double log_sum = std::log(sum);
+    stats.origins[r] = row.origin;
+    stats.sums[r] = static_cast<float>(sum);
+    stats.log_probs[r] = static_cast<float>(
+        (static_cast<double>(y_token) - row.origin) / logits.temperature - log_sum);
+    if (stats.entropies != nullptr) {
+      stats.entropies[r] = static_cast<float>(log_sum - weighted / sum * std::numbers::ln2);
+    }
+    if (stats.self_certainties != nullptr) {
+      const auto v = static_cast<double>(size);
+      stats.self_certainties[r] =
+          static_cast<float>(std::log(sum / v) - plain / (v * logits.temperature));
     }
   }
-}
-
-using Entry = void (*)(const Work&);
-
-template <class Element, bool kCapped>
-Entry entry_for_this_processor() {
-  return Compiled<&run_rows<PortableLanes, Element, kCapped>,
-                  &run_rows<X86V3Lanes, Element, kCapped>,
-                  &run_rows<X86V4Lanes, Element, kCapped>>::for_this_processor();
-}
-
-template <class Element>
-Entry entry_for(const LogitsView& logits) {
-  return logits.softcap != 0.0f ? entry_for_this_processor<Element, true>()
-                                : entry_for_this_processor<Element, false>();
-}
-
-void run(const LogitsView& logits, TokensView tokens, const TokenStatsView* stats,
-         const TokenGradientsView* gradients, void* gradient, RowLayout gradient_layout) {
-  Entry entry = nullptr;
-  switch (logits.type) {
-    case FloatType::kFloat32:
-      entry = entry_for<Float32>(logits);
-      break;
-    case FloatType::kBFloat16:
-      entry = entry_for<BFloat16>(logits);
-      break;
-    case FloatType::kFloat16:
-      entry = entry_for<Float16>(logits);
-      break;
-  }
-  parallel_for(logits.rows, rows_per_chunk(logits.vocab_size),
-               [&](std::int64_t begin, std::int64_t end) {
-                 entry({logits, tokens, stats, gradients, gradient, gradient_layout, begin, end});
-               });
-}
+};
 
 }  // namespace
 
@@ -440,13 +244,7 @@ std::int64_t first_token_outside(TokensView tokens, std::int64_t rows, std::int6
 }
 
 void token_log_probs(const LogitsView& logits, TokensView tokens, const TokenStatsView& stats) {
-  run(logits, tokens, &stats, nullptr, nullptr, {});
-}
-
-void token_log_probs_backward(const LogitsView& logits, TokensView tokens,
-                              const TokenGradientsView& gradients, void* gradient,
-                              RowLayout gradient_layout) {
-  run(logits, tokens, nullptr, &gradients, gradient, gradient_layout);
+  for_each_row(logits, Forward{logits, tokens, stats});
 }
 
 }  // namespace fastrl

@@ -3,8 +3,7 @@
 // Math      python/fastrl/log_probs.py.
 // Cost      forward one read of the logits, backward one read and one write. A row whose mask is 0,
 //           or whose gradients are all 0, is not read.
-// Numerics  float32 lanes, joined in float64 every 2048 columns. A row is computed by one thread,
-// so
+// Numerics  float32 lanes, joined in float64 every 2048 columns. A row is computed by one thread:
 //           results do not depend on the number of threads; they may differ in the last bits
 //           between instruction sets.
 // Limits    parallel over rows: fewer rows than threads leave threads idle.
