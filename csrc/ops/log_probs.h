@@ -1,6 +1,6 @@
 // Log-probability, entropy and self-certainty of every row of a logits matrix, and their gradient.
 //
-// Math      python/fastrl/log_probs.py.
+// Math      python/fastrl/log_probs/token_stats.py.
 // Cost      forward one read of the logits, backward one read and one write. A row whose mask is 0,
 //           or whose gradients are all 0, is not read.
 // Numerics  float32 lanes, joined in float64 every 2048 columns. A row is computed by one thread:
