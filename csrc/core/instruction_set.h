@@ -53,8 +53,11 @@ struct Compiled<kPortable, kV3, kV4> {
     return portable;
   }
 
-  // Chooses at every call: for calls that last.
-  static Result run(Args... args) { return for_this_processor()(args...); }
+  // Chooses at the first call.
+  static Result run(Args... args) {
+    static const auto chosen = for_this_processor();
+    return chosen(args...);
+  }
 };
 
 }  // namespace fastrl

@@ -32,14 +32,12 @@ FASTRL_INLINE std::uint32_t largest(const float* values, std::int64_t n) {
 
 bool any_outside(const std::int64_t* values, std::int64_t n, std::int64_t low,
                  std::uint64_t range) {
-  static const auto compiled = Compiled<&furthest<std::int64_t>>::for_this_processor();
-  return compiled(values, n, low) > range;
+  return Compiled<&furthest<std::int64_t>>::run(values, n, low) > range;
 }
 
 bool any_outside(const std::int32_t* values, std::int64_t n, std::int64_t low,
                  std::uint64_t range) {
-  static const auto compiled = Compiled<&furthest<std::int32_t>>::for_this_processor();
-  return compiled(values, n, low) > range;
+  return Compiled<&furthest<std::int32_t>>::run(values, n, low) > range;
 }
 
 bool any_infinite(const float* values, std::int64_t n) { return largest(values, n) > 0x7f7fffffU; }
