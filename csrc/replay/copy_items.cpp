@@ -52,44 +52,11 @@ FASTRL_INLINE void copy_all(const std::byte* const* rows, std::size_t offset, st
   if (bytes > 0) copy_by<1>(rows, offset, bytes, n, to);
 }
 
-using CopyItems = void (*)(const std::byte* const*, std::size_t, std::size_t, std::int64_t,
-                           std::byte*);
-
-void copy_portable(const std::byte* const* rows, std::size_t offset, std::size_t bytes,
-                   std::int64_t n, std::byte* to) {
-  copy_all<16>(rows, offset, bytes, n, to);
-}
-
-FASTRL_TARGET_V3 void copy_v3(const std::byte* const* rows, std::size_t offset, std::size_t bytes,
-                              std::int64_t n, std::byte* to) {
-  copy_all<32>(rows, offset, bytes, n, to);
-}
-
-FASTRL_TARGET_V4 void copy_v4(const std::byte* const* rows, std::size_t offset, std::size_t bytes,
-                              std::int64_t n, std::byte* to) {
-  copy_all<64>(rows, offset, bytes, n, to);
-}
-
-CopyItems copy_here() {
-  static const CopyItems chosen = [] {
-    switch (instruction_set()) {
-      case InstructionSet::kX86V4:
-        return copy_v4;
-      case InstructionSet::kX86V3:
-        return copy_v3;
-      case InstructionSet::kPortable:
-        break;
-    }
-    return copy_portable;
-  }();
-  return chosen;
-}
-
 }  // namespace
 
 void copy_items(const std::byte* const* rows, std::size_t offset, std::size_t bytes, std::int64_t n,
                 std::byte* to) {
-  copy_here()(rows, offset, bytes, n, to);
+  Compiled<&copy_all<16>, &copy_all<32>, &copy_all<64>>::run(rows, offset, bytes, n, to);
 }
 
 }  // namespace fastrl

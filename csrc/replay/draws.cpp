@@ -30,41 +30,6 @@ FASTRL_INLINE void fill_blocks(std::uint64_t key, std::uint64_t stream, std::uin
   }
 }
 
-void fill_blocks_portable(std::uint64_t key, std::uint64_t stream, std::uint64_t first_block,
-                          std::int64_t num_blocks, std::uint64_t* bits) {
-  fill_blocks(key, stream, first_block, num_blocks, bits);
-}
-
-FASTRL_TARGET_V3 void fill_blocks_v3(std::uint64_t key, std::uint64_t stream,
-                                     std::uint64_t first_block, std::int64_t num_blocks,
-                                     std::uint64_t* bits) {
-  fill_blocks(key, stream, first_block, num_blocks, bits);
-}
-
-FASTRL_TARGET_V4 void fill_blocks_v4(std::uint64_t key, std::uint64_t stream,
-                                     std::uint64_t first_block, std::int64_t num_blocks,
-                                     std::uint64_t* bits) {
-  fill_blocks(key, stream, first_block, num_blocks, bits);
-}
-
-using FillBlocks = void (*)(std::uint64_t, std::uint64_t, std::uint64_t, std::int64_t,
-                            std::uint64_t*);
-
-FillBlocks fill_blocks_here() {
-  static const FillBlocks chosen = [] {
-    switch (instruction_set()) {
-      case InstructionSet::kX86V4:
-        return fill_blocks_v4;
-      case InstructionSet::kX86V3:
-        return fill_blocks_v3;
-      case InstructionSet::kPortable:
-        break;
-    }
-    return fill_blocks_portable;
-  }();
-  return chosen;
-}
-
 // floor((k + u) · total / n) for k = 0, 1, … in turn, exactly: (k · total + u · total) / n.
 class Strata {
  public:
@@ -252,11 +217,11 @@ void fill_random(RandomStream& random, std::span<std::uint64_t> bits) {
   if (bits.empty()) return;
   const std::uint64_t first_block = (random.position + 3) / 4;
   const auto whole = static_cast<std::int64_t>(bits.size() / 2);
-  fill_blocks_here()(random.key, random.stream, first_block, whole, bits.data());
+  Compiled<&fill_blocks>::run(random.key, random.stream, first_block, whole, bits.data());
   if (bits.size() % 2 != 0) {
     std::array<std::uint64_t, 2> last;
-    fill_blocks_here()(random.key, random.stream, first_block + static_cast<std::uint64_t>(whole),
-                       1, last.data());
+    Compiled<&fill_blocks>::run(random.key, random.stream,
+                                first_block + static_cast<std::uint64_t>(whole), 1, last.data());
     bits.back() = last[0];
   }
   random.position = (first_block + (bits.size() + 1) / 2) * 4;

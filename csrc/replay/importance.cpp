@@ -15,21 +15,6 @@ FASTRL_INLINE void to_weights(std::span<const double> probabilities, double nume
   }
 }
 
-void to_weights_portable(std::span<const double> probabilities, double numerator, double times,
-                         double exponent, float* weights) {
-  to_weights(probabilities, numerator, times, exponent, weights);
-}
-
-FASTRL_TARGET_V3 void to_weights_v3(std::span<const double> probabilities, double numerator,
-                                    double times, double exponent, float* weights) {
-  to_weights(probabilities, numerator, times, exponent, weights);
-}
-
-FASTRL_TARGET_V4 void to_weights_v4(std::span<const double> probabilities, double numerator,
-                                    double times, double exponent, float* weights) {
-  to_weights(probabilities, numerator, times, exponent, weights);
-}
-
 }  // namespace
 
 void importance_weights(std::span<const double> probabilities, std::int64_t count, double exponent,
@@ -44,14 +29,7 @@ void importance_weights(std::span<const double> probabilities, std::int64_t coun
                     ? smallest_probability
                     : *std::ranges::min_element(probabilities);
   }
-  switch (instruction_set()) {
-    case InstructionSet::kX86V4:
-      return to_weights_v4(probabilities, numerator, times, exponent, weights);
-    case InstructionSet::kX86V3:
-      return to_weights_v3(probabilities, numerator, times, exponent, weights);
-    case InstructionSet::kPortable:
-      return to_weights_portable(probabilities, numerator, times, exponent, weights);
-  }
+  Compiled<&to_weights>::run(probabilities, numerator, times, exponent, weights);
 }
 
 }  // namespace fastrl
