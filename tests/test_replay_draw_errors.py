@@ -80,7 +80,7 @@ def test_without_replacement_there_must_be_enough(scheme):
             "`priorities` must be finite and at least 0, got nan at",
         ),
         ([0, 1], [-1.0, 1], ValueError, "`priorities` must be finite and at least 0, got -1 at 0"),
-        ([0, 1], [1.0], ValueError, r"`priorities` must have shape \[B\] = \[2\], got \[1\]"),
+        ([0, 1], [1.0], ValueError, r"`priorities` must have shape \[n\] = \[2\], got \[1\]"),
     ],
 )
 def test_update_priorities_says_what_is_wrong_and_changes_nothing(
@@ -129,6 +129,10 @@ def test_rows_must_be_there():
         IndexError, match=r"^gather_rows: `rows` must be from 14 to 33 in lane 3, go"
     ):
         buffer.gather_rows([3], [34])
+    with pytest.raises(
+        ValueError, match=r"^gather_rows: `lanes` must have shape \[n\], got \[1, 1\]"
+    ):
+        buffer.gather_rows([[3]], [34])
     with pytest.raises(IndexError, match=r"^gather_rows: `lanes` must be from 0 to 3, got 4"):
         buffer.gather_rows([4], [20])
     with pytest.raises(

@@ -203,7 +203,8 @@ def test_wrong_priorities_change_nothing():
         ([2.0, 2, 2, -1], batch.sources, "`priorities` must be finite and at least 0, got -1"),
         ([2.0, 2, 2, np.nan], batch.sources, "`priorities` must be finite and at least 0, got nan"),
         (np.full(4, 2.0), batch.sources + 1, "`sources` must be from 0 to 1, got 2"),
-        (np.full(4, 2.0), batch.sources[:3], r"`sources` must have shape \[B\] = \[4\], got \[3\]"),
+        (np.full(4, 2.0), batch.sources[:3], r"`sources` must have shape \[n\] = \[4\], got \[3\]"),
+        ([2.0, 2, 2], batch.sources, r"`priorities` must have shape \[n\] = \[4\], got \[3\]"),
     ]:
         with pytest.raises(ValueError, match=f"update_priorities: {message}"):
             mix.update_priorities(batch.handles, priorities, sources)
@@ -211,6 +212,9 @@ def test_wrong_priorities_change_nothing():
         TypeError, match="update_priorities: `handles` must have dtype uint64, got f"
     ):
         mix.update_priorities(np.zeros(4), np.ones(4), batch.sources)
+    for sources in (batch.sources == 1, batch.sources.astype(float)):
+        with pytest.raises(TypeError, match=f"`sources` must hold integers, got {sources.dtype}"):
+            mix.update_priorities(batch.handles, np.full(4, 2.0), sources)
     # The items of the first source are right, one of the last source's names no row.
     foreign = batch.handles.copy()
     foreign[3] = 2**40

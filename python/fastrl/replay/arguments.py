@@ -129,11 +129,13 @@ def _check_flags(
     return converted(arguments, name, array.astype(np.bool_), leading, (), np.bool_)
 
 
-def check_integers(arguments: Arguments, name: str, numbers: Any) -> npt.NDArray[np.int64]:
-    """Whole numbers, [n] or one."""
+def check_integers(
+    arguments: Arguments, name: str, numbers: Any, letter: str = "B"
+) -> npt.NDArray[np.int64]:
+    """Whole numbers, as many as the letter stands for, or one."""
     chosen = np.atleast_1d(checked_array(arguments, name, numbers))
     if chosen.ndim != 1:
-        raise arguments.error(name, "have shape [B]", list(chosen.shape))
+        raise arguments.error(name, f"have shape [{letter}]", list(chosen.shape))
     return as_integers(arguments, name, chosen)
 
 
@@ -250,14 +252,18 @@ def converted(
     leading: tuple[int, ...],
     shape: tuple[int, ...],
     dtype: npt.DTypeLike,
+    letters: tuple[str, ...] = ("T", "B"),
 ) -> npt.NDArray[Any]:
-    """A contiguous array of the field's dtype, or the error that says what is wrong."""
+    """A contiguous array of the field's dtype, or the error that says what is wrong.
+
+    The last of the `letters` name the sizes of `leading`.
+    """
     array = checked_array(arguments, label, value)
     wanted = np.dtype(dtype)
     expected = (*leading, *shape)
     if array.shape != expected:
-        letters = [*("T", "B")[-len(leading) :], *(str(size) for size in shape)]
-        rule = f"have shape [{', '.join(letters)}] = {list(expected)}"
+        sizes = [*letters[-len(leading) :], *(str(size) for size in shape)]
+        rule = f"have shape [{', '.join(sizes)}] = {list(expected)}"
         raise arguments.error(label, rule, list(array.shape))
     if array.size and array.dtype != wanted and not _fits(array, wanted):
         rule = f"hold what {wanted} can hold"

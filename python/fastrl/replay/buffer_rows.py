@@ -55,8 +55,8 @@ class BufferRows(BufferFacts):
             Each field's values, [n, …]; of a final observation all others are 0.
         """
         arguments = Arguments("gather_rows")
-        chosen = check_integers(arguments, "lanes", lanes)
-        numbers = check_integers(arguments, "rows", rows)
+        chosen = check_integers(arguments, "lanes", lanes, "n")
+        numbers = check_integers(arguments, "rows", rows, "n")
         if len(numbers) != len(chosen):
             raise arguments.error("rows", f"have shape [n] = [{len(chosen)}]", [len(numbers)])
         if names is not None:
@@ -96,7 +96,8 @@ class BufferRows(BufferFacts):
         arguments = Arguments("update_priorities")
         index = self._prioritized_index(arguments, sampler)
         chosen = check_handles(arguments, handles)
-        values = converted(arguments, "priorities", priorities, (len(chosen),), (), np.float64)
+        n = len(chosen)
+        values = converted(arguments, "priorities", priorities, (n,), (), np.float64, ("n",))
         return int(self._native.update_priorities(chosen, values, index))
 
     def priorities(self, handles: Array, *, sampler: str | None = None) -> npt.NDArray[np.float64]:

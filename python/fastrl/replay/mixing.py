@@ -10,6 +10,7 @@ import numpy as np
 from fastrl._dispatch import Arguments, Array, address
 from fastrl.replay.arguments import (
     MAX_DRAWS,
+    as_integers,
     as_numpy,
     check_function,
     check_handles,
@@ -352,11 +353,13 @@ class MixReplay(MixSaves):
         arguments = Arguments("update_priorities")
         chosen = check_handles(arguments, handles)
         n = len(chosen)
-        values = converted(arguments, "priorities", priorities, (n,), (), np.float64)
+        values = converted(arguments, "priorities", priorities, (n,), (), np.float64, ("n",))
         if not (np.isfinite(values) & (values >= 0)).all():
             wrong = values[~(np.isfinite(values) & (values >= 0))][0]
             raise arguments.error("priorities", "be finite and at least 0", wrong)
-        which = converted(arguments, "sources", sources, (n,), (), np.int64)
+        which = as_integers(arguments, "sources", checked_array(arguments, "sources", sources))
+        if which.shape != (n,):
+            raise arguments.error("sources", f"have shape [n] = [{n}]", list(which.shape))
         if n and (which.min() < 0 or which.max() >= len(self._sources)):
             wrong = which[(which < 0) | (which >= len(self._sources))][0]
             raise arguments.error("sources", f"be from 0 to {len(self._sources) - 1}", wrong)
