@@ -1,6 +1,7 @@
 """Dynamics, levels, solvers, texts: the native environments against plain Python."""
 
 import copy
+import inspect
 
 import fastrl
 import numpy as np
@@ -251,7 +252,19 @@ def test_each_action_is_one_token_of_its_name(name):
     ("name", "options", "message"),
     [
         ("Sokoban", {}, "`id` must be one of 'Acrobot-v1', .* got 'Sokoban'"),
-        ("Sokoban-v0", {"boxes": 2}, r"`boxes` must be an option of Sokoban-v0 \(height, "),
+        (
+            "Sokoban-v0",
+            {"boxes": 2},
+            "`options` must be among those of Sokoban-v0 \\('height', .* got 'boxes'; "
+            "did you mean 'num_boxes'?",
+        ),
+        (
+            "CodeLock-v0",
+            {"number_of_choices": 5},
+            "`options` must be among those of CodeLock-v0 \\('length', .* got 'number_of_choices'; "
+            "did you mean 'num_choices'?",
+        ),
+        ("CodeLock-v0", {"zzz": 1}, "`options` must be among those of CodeLock-v0 .* got 'zzz'$"),
         ("Sokoban-v0", {"size": 14}, "`size` must be an integer from 5 to 13, got 14"),
         ("Sokoban-v0", {"size": 6.5}, "`size` must be an integer from 5 to 13, got 6.5"),
         (
@@ -300,6 +313,13 @@ def test_each_action_is_one_token_of_its_name(name):
 def test_make_vec_errors(name, options, message):
     with pytest.raises(ValueError, match=f"make_vec: .*{message}"):
         fastrl.make_vec(name, 4, **options)
+
+
+def test_misspelled_arguments_are_told():
+    for name in inspect.signature(fastrl.make_vec).parameters.keys() - {"id", "options"}:
+        for wrong in (f"{name}_", name[1:]):
+            with pytest.raises(ValueError, match=f"got '{wrong}'; did you mean '{name}'"):
+                fastrl.make_vec("CodeLock-v0", **{wrong: 1})
 
 
 def test_make_vec_type_errors():

@@ -219,7 +219,10 @@ def test_forged_wrapper_bytes_are_refused_or_harmless():
             {"contexts": {"length": [3, 4], "num_choices": [2]}},
             r"`contexts\['num_choices'\]` must have shape \[C\] = \[2\], got \[1\]",
         ),
-        ({"contexts": {"lengths": [3]}}, "`lengths` must be an option of CodeLock-v0"),
+        (
+            {"contexts": {"lengths": [3]}},
+            "`contexts` must be among those of CodeLock-v0 .*'lengths'; did you mean 'length'?",
+        ),
         ({"contexts": {"length": [8, 99]}}, "`length` must be an integer from 1 to 64, got 99"),
         ({"contexts": {"num_choices": [2, 3]}}, "must leave observations, actions and infos"),
         ({"context_selector": "uniform"}, "`contexts` must be given to be selected"),

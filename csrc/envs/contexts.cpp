@@ -63,7 +63,7 @@ Contexts::Contexts(const fastrl_environment& table, const OptionValues& base,
     merged.insert(base.begin(), base.end());
     GivenOptions reader(table.id, std::move(merged));
     params_.emplace_back(created(table, reader, function), table.destroy);
-    reader.finish();
+    reader.finish(function, "contexts");
     const fastrl_description made = fastrl::described(table, params_.back().get(), function);
     if (!same_interface(made, described)) {
       fail_value(function, "contexts", "leave observations, actions and infos as they are",

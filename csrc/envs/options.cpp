@@ -1,7 +1,9 @@
 #include "envs/options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 
 #include "core/check.h"
 
@@ -9,6 +11,43 @@ namespace fastrl {
 namespace {
 
 constexpr const char* kFunction = "make_vec";
+constexpr std::string_view kOptions = "options";
+// Of make_vec itself: what is none of them comes as an option.
+constexpr const char* kArguments[] = {
+    "num_envs",         "precision",       "group_size",        "num_levels",      "level_seed",
+    "autoreset_mode",   "invalid_penalty", "max_episode_steps", "num_threads",     "history",
+    "output",           "preset",          "render_mode",       "action_repeat",   "contexts",
+    "context_selector", "cost_limit",      "context_observed",  "costs",           "retries",
+    "trials",           "reward_machine",  "machine_reward",    "machine_observed"};
+
+// The length of the longest sequence of letters that both have in this order.
+std::size_t common_letters(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);  // of what was read of `a`, with each start of `b`
+  for (const char letter : a) {
+    std::size_t diagonal = 0;
+    for (std::size_t i = 0; i < b.size(); ++i) {
+      const std::size_t above = row[i + 1];
+      row[i + 1] = letter == b[i] ? diagonal + 1 : std::max(row[i], above);
+      diagonal = above;
+    }
+  }
+  return row.back();
+}
+
+// The one that may have been meant: more than 60 % of the letters of both are common.
+std::string nearest(const std::string& name, const std::vector<std::string>& known) {
+  double best = 0.6;
+  std::string found;
+  for (const std::string& one : known) {
+    const double both = 2.0 * static_cast<double>(common_letters(name, one));
+    const double share = both / static_cast<double>(name.size() + one.size());
+    if (share > best) {
+      best = share;
+      found = one;
+    }
+  }
+  return found;
+}
 
 // The shortest text that reads back as the same double.
 std::string exact(double value) {
@@ -124,12 +163,23 @@ std::string_view GivenOptions::text(const char* name, const char* fallback) {
   return chosen;
 }
 
-void GivenOptions::finish() const {
+void GivenOptions::finish(const char* function, const char* argument) const {
   for (const auto& [name, value] : values_) {
     if (known_.contains(name)) continue;
     std::string listed;
-    for (const auto& [known, unused] : known_) listed += concat(listed.empty() ? "" : ", ", known);
-    refuse(name.c_str(), concat("be an option of ", id_, " (", listed, ")"), value);
+    std::vector<std::string> names;
+    for (const auto& [known, unused] : known_) {
+      listed += concat(listed.empty() ? "'" : ", '", known, "'");
+      names.push_back(known);
+    }
+    if (std::string_view(argument) == kOptions) {
+      names.insert(names.end(), std::begin(kArguments), std::end(kArguments));
+    }
+    const std::string meant = nearest(name, names);
+    const std::string hint = meant.empty() ? "" : concat("; did you mean '", meant, "'?");
+    fail_value(function, argument,
+               concat("be among those of ", id_, " (", listed.empty() ? "none" : listed, ")"),
+               concat("'", name, "'", hint));
   }
 }
 

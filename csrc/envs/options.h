@@ -52,8 +52,8 @@ class GivenOptions final : public Options {
   bool given(const char* name) const override { return values_.contains(name); }
   void omit(const char* name) override;
 
-  // Refuses what nobody has read.
-  void finish() const;
+  // Refuses what nobody has read, in the name of the argument that it came with.
+  void finish(const char* function = "make_vec", const char* argument = "options") const;
 
   // "height=6, width=6, num_boxes=1, …": equal exactly when the environments are.
   std::string canonical() const;
