@@ -56,9 +56,12 @@ def raw_errors(call, arguments):
             try:
                 call(**arguments | {argument: value})
             except Exception as error:
-                # What the system says names the path.
-                told = isinstance(error, OSError) and {"path", "storage"} & arguments.keys()
-                if isinstance(error, TypeError | ValueError | IndexError):
+                told = False
+                if isinstance(error, OSError) and "path" in arguments:
+                    told = FORM.match(error.strerror)
+                elif isinstance(error, OSError):
+                    told = "storage" in arguments  # which the system names
+                elif isinstance(error, TypeError | ValueError | IndexError):
                     told = FORM.match(str(error)) or OTHERS.match(str(error))
                 if not told:
                     raw.append(f"{argument}={value!r}: {type(error).__name__}: {error}")

@@ -113,14 +113,20 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+SAVES = {  # what makes an object and gives its function, and what loads one
+    "ReplayBuffer": (lambda: made().save, ReplayBuffer.load),
+    "TrajectoryStore": (lambda: TrajectoryStore(1 << 20).save, TrajectoryStore.load),
+    "set of states": (
+        lambda: lambda path: save_states(path, {"levels": LevelSampler(5)}),
+        lambda path: load_states(path, {"levels": LevelSampler(5)}),
+    ),
+    "QuotaReplay": (lambda: QuotaReplay({1: 10, 2: 10}, FIELDS).save, QuotaReplay.load),
+    "MixReplay": (lambda: MixReplay({"a": made(), "b": made()}).save, MixReplay.load),
+}
+
+
 def test_a_folder_of_another_kind_is_not_saved_over(tmp_path):
-    saves = {
-        "ReplayBuffer": made().save,
-        "TrajectoryStore": TrajectoryStore(1 << 20).save,
-        "set of states": lambda path: save_states(path, {"levels": LevelSampler(5)}),
-        "QuotaReplay": QuotaReplay({1: 10, 2: 10}, FIELDS).save,
-        "MixReplay": MixReplay({"a": made(), "b": made()}).save,
-    }
+    saves = {kind: make() for kind, (make, _) in SAVES.items()}
     for kind, save in saves.items():
         save(tmp_path / kind)
     for kind, save in saves.items():
@@ -150,7 +156,9 @@ def test_another_kind_or_version_is_told(tmp_path):
         rule = f"load: `path` must hold a saved {kind}, got a saved .* in '.*{other}'"
         with pytest.raises(ValueError, match=rule):
             load(tmp_path / other)
-    with pytest.raises(ValueError, match="must hold a saved set of states, got a saved Rep"):
+    with pytest.raises(
+        ValueError, match="load_states: `path` must hold a saved set of states, got a saved Rep"
+    ):
         load_states(tmp_path / "buffer", {})
     version = _core.replay_buffer_version
     for layout, message in (
@@ -201,19 +209,36 @@ def test_paths_are_checked(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         ReplayBuffer.load(tmp_path / "nowhere")
     assert caught.value.filename == str(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="cannot load: No such file") as caught:
+    with pytest.raises(FileNotFoundError, match="'No such file or directory', cannot") as caught:
         ReplayBuffer.load(tmp_path)  # a folder with nothing in it
     assert caught.value.filename == str(tmp_path / MANIFEST)
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(NotADirectoryError, match="cannot make the folder") as caught:
-        buffer.save(tmp_path / "file")
-    assert caught.value.errno == errno.ENOTDIR
-    assert caught.value.filename == str(tmp_path / "file")
-    with pytest.raises(NotADirectoryError):
-        buffer.save(tmp_path / "file" / "below")
-    with pytest.raises(NotADirectoryError):
-        ReplayBuffer.load(tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "mine"
+    # Where the system lets nobody make a folder, that is said, and not tried for ever.
+    rule = "must be a folder that can be written or made, got 'No such file or directory', cannot "
+    with pytest.raises(FileNotFoundError, match=f"save: `path` {rule}make the folder: '/proc/x'"):
+        buffer.save("/proc/x")
+
+
+@pytest.mark.parametrize("kind", SAVES)
+def test_a_file_in_place_of_a_folder_is_named(kind, tmp_path):
+    save, load = SAVES[kind]
+    names = ("save_states", "load_states") if kind == "set of states" else ("save", "load")
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for path, found in (
+        (file, "a file"),
+        (file / "below", "a name below a file"),
+        (file / "far" / "below", "a name below a file"),
+    ):
+        for function, call, rule in (
+            (names[0], save(), "be a folder that can be written or made"),
+            (names[1], load, "be a folder with a save"),
+        ):
+            with pytest.raises(NotADirectoryError) as caught:
+                call(path)
+            assert caught.value.strerror == f"{function}: `path` must {rule}, got {found}"
+            assert caught.value.filename == str(file)
+            assert caught.value.errno == errno.ENOTDIR
+    assert file.read_text() == "mine"
 
 
 def test_a_loaded_buffer_does_not_overwrite_a_file(tmp_path):
@@ -289,6 +314,15 @@ def test_a_folder_that_cannot_be_written(tmp_path):
             buffer.save(folder)
         except PermissionError as error:
             assert Path(error.filename).parent == folder, error.filename
+            rule = "be a folder that can be written or made, got 'Permission denied', cannot create"
+            assert error.strerror == f"save: `path` must {rule}", error
+        else:
+            raise AssertionError
+        try:
+            buffer.save(folder / "below")
+        except PermissionError as error:
+            assert error.filename == str(folder / "below"), error
+            assert "'Permission denied', cannot make the folder" in error.strerror, error
         else:
             raise AssertionError
         assert ReplayBuffer.load(folder).num_added == 40
@@ -301,7 +335,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 def test_somebody_else_at_work_is_waited_for(tmp_path):
     buffer = made()
     buffer.save(tmp_path)
-    saved = _core.SavedFolder(str(tmp_path), "ReplayBuffer")  # reads, as long as it lives
+    saved = _core.SavedFolder("load", str(tmp_path), "ReplayBuffer")  # reads, as long as it lives
     program = """
         import sys, threading
         from test_replay_durable_errors import made

@@ -3,7 +3,6 @@
 #include <nanobind/stl/string.h>
 
 #include <exception>
-#include <system_error>
 
 #include "python/bind.h"
 #include "replay/files.h"
@@ -15,8 +14,7 @@ void bind_file_errors(nb::module_&) {
     try {
       std::rethrow_exception(pointer);
     } catch (const FileError& error) {
-      const std::string text = error.action() + ": " + std::system_category().message(error.code());
-      const nb::tuple arguments = nb::make_tuple(error.code(), text, error.path());
+      const nb::tuple arguments = nb::make_tuple(error.code(), error.text(), error.path());
       PyErr_SetObject(PyExc_OSError, arguments.ptr());
     }
   });

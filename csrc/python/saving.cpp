@@ -38,8 +38,8 @@ nb::dict LoadedBlobs::taken() {
 
 void bind_saving(nb::module_& m) {
   nb::class_<BoundFolder>(m, "SavedFolder")
-      .def(nb::init<std::string, std::string>(), nb::arg("path"), nb::arg("kind"),
-           nb::call_guard<nb::gil_scoped_release>())
+      .def(nb::init<std::string, std::string, std::string>(), nb::arg("function"), nb::arg("path"),
+           nb::arg("kind"), nb::call_guard<nb::gil_scoped_release>())
       .def_prop_ro("layout", [](const BoundFolder& self) { return self.folder().layout(); })
       .def("blobs", [](const BoundFolder& self) {
         LoadedBlobs blobs;

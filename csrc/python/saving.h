@@ -69,10 +69,12 @@ class BoundSaver {
 
 class BoundFolder {
  public:
-  BoundFolder(const std::string& path, const std::string& kind) : folder_("load", path, kind) {}
+  BoundFolder(std::string function, const std::string& path, const std::string& kind)
+      : function_(std::move(function)), folder_(function_.c_str(), path, kind) {}
   const SavedFolder& folder() const { return folder_; }
 
  private:
+  std::string function_;
   SavedFolder folder_;
 };
 

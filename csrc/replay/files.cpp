@@ -18,6 +18,20 @@
 namespace fastrl {
 namespace {
 
+std::string above(const std::string& path) {
+  const auto end = path.find_last_not_of('/');
+  const auto slash = end == std::string::npos ? end : path.find_last_of('/', end);
+  if (slash == std::string::npos) return path.starts_with('/') ? "/" : ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+// What is no folder of this path's.
+std::string file_in_the_way(std::string path) {
+  struct stat facts{};
+  while (::stat(path.c_str(), &facts) != 0 && errno == ENOTDIR) path = above(path);
+  return path;
+}
+
 [[noreturn]] void refuse(const char* action, const std::string& path) {
   throw FileError(errno, action, path);
 }
@@ -124,17 +138,16 @@ class SystemLock final : public FolderLock {
 class SystemFiles final : public FileSystem {
  public:
   void make_folder(const std::string& path) override {
-    if (::mkdir(path.c_str(), 0777) == 0) {
+    int code = ::mkdir(path.c_str(), 0777) == 0 ? 0 : errno;
+    if (code == ENOENT && above(path) != path) {
+      make_folder(above(path));
+      code = ::mkdir(path.c_str(), 0777) == 0 ? 0 : errno;
+    }
+    if (code == 0) {
       sync_folder(above(path));
       return;
     }
-    if (errno == ENOENT && above(path) != path) {
-      make_folder(above(path));
-      make_folder(path);
-      return;
-    }
     struct stat facts{};
-    const int code = errno;
     if (code == EEXIST && ::stat(path.c_str(), &facts) == 0 && S_ISDIR(facts.st_mode)) return;
     errno = code == EEXIST ? ENOTDIR : code;
     refuse("cannot make the folder", path);
@@ -180,23 +193,30 @@ class SystemFiles final : public FileSystem {
                                    double seconds) override {
     return std::make_unique<SystemLock>(folder, exclusive, seconds);
   }
-
- private:
-  static std::string above(const std::string& path) {
-    const auto end = path.find_last_not_of('/');
-    const auto slash = end == std::string::npos ? end : path.find_last_of('/', end);
-    if (slash == std::string::npos) return path.starts_with('/') ? "/" : ".";
-    return slash == 0 ? "/" : path.substr(0, slash);
-  }
 };
 
 }  // namespace
 
-FileError::FileError(int code, const std::string& action, const std::string& path)
-    : std::runtime_error(concat(action, " '", path, "': ", std::system_category().message(code))),
+FileError::FileError(int code, std::string action, std::string text, std::string path)
+    : std::runtime_error(concat(text, ": '", path, "'")),
       code_(code),
-      action_(action),
-      path_(path) {}
+      action_(std::move(action)),
+      text_(std::move(text)),
+      path_(std::move(path)) {}
+
+FileError::FileError(int code, const std::string& action, const std::string& path)
+    : FileError(code, action, concat(action, ": ", std::system_category().message(code)), path) {}
+
+FileError FileError::told(const char* function, const char* expected) const {
+  const std::string reason = std::system_category().message(code_);
+  std::string found = concat("'", reason, "', ", action_);
+  std::string where = path_;
+  if (code_ == ENOTDIR) {
+    where = file_in_the_way(path_);
+    found = where == path_ ? "a file" : "a name below a file";
+  }
+  return {code_, action_, argument_message(function, "path", expected, found), where};
+}
 
 FileSystem& system_files() {
   static SystemFiles files;

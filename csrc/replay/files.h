@@ -17,16 +17,32 @@ class FileError : public std::runtime_error {
  public:
   // `action`: what could not be done, as "cannot write".
   FileError(int code, const std::string& action, const std::string& path);
+  // As the function tells it whose argument `path` has led there.
+  FileError told(const char* function, const char* expected) const;
 
   int code() const { return code_; }
-  const std::string& action() const { return action_; }
+  const std::string& text() const { return text_; }  // all but the path
   const std::string& path() const { return path_; }
 
  private:
+  FileError(int code, std::string action, std::string text, std::string path);
+
   int code_;
   std::string action_;
+  std::string text_;
   std::string path_;
 };
+
+// The result of a call that works in a function's `path`, or its FileError as the function tells
+// it.
+template <typename Call>
+auto telling(const char* function, const char* expected, Call call) {
+  try {
+    return call();
+  } catch (const FileError& error) {
+    throw error.told(function, expected);
+  }
+}
 
 // Closed with the object.
 class OutputFile {

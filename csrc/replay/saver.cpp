@@ -223,26 +223,34 @@ class Writing {
 
 }  // namespace
 
+template <typename Write>
+SaveReport Saver::save_by(const std::string& path, const std::string& kind, Write write) {
+  return telling(function_, "be a folder that can be written or made", [&] {
+    Writing writing(function_, *files_, path, options_, ancestors_, kind);
+    try {
+      write(writing);
+    } catch (...) {
+      writing.take_away();
+      throw;
+    }
+    return writing.tidy_up();
+  });
+}
+
 SaveReport Saver::save(const std::string& path, const SavedState& state) {
   check_streams(state.streams);
-  Writing writing(function_, *files_, path, options_, ancestors_, state.kind);
-  try {
+  return save_by(path, state.kind, [&](auto& writing) {
     writing.write_rows(state.streams, state.rows, true);
     writing.write_blobs(state.blobs);
     writing.commit(state, ancestors_);
-  } catch (...) {
-    writing.take_away();
-    throw;
-  }
-  return writing.tidy_up();
+  });
 }
 
 SaveReport Saver::save(const std::string& path, LiveState& state) {
   const RowMemory copy = [&](std::uint64_t stream, std::int64_t first, std::int64_t last) {
     return state.copy(stream, first, last);
   };
-  Writing writing(function_, *files_, path, options_, ancestors_, state.kind());
-  try {
+  return save_by(path, state.kind(), [&](auto& writing) {
     std::vector<RowStream> sealed = sealed_parts(state.streams());
     std::uint64_t missing = writing.missing_bytes(sealed);
     for (bool first = true;; first = false) {
@@ -257,11 +265,7 @@ SaveReport Saver::save(const std::string& path, LiveState& state) {
     writing.write_rows(frozen.streams, frozen.rows, false);
     writing.write_blobs(frozen.blobs);
     writing.commit(frozen, ancestors_);
-  } catch (...) {
-    writing.take_away();
-    throw;
-  }
-  return writing.tidy_up();
+  });
 }
 
 }  // namespace fastrl

@@ -10,22 +10,27 @@
 #include "replay/segment_files.h"
 
 namespace fastrl {
+namespace {
+
+constexpr const char* kReadable = "be a folder with a save";
+
+}  // namespace
 
 SavedFolder::SavedFolder(const char* function, const std::string& path, const std::string& kind,
                          FileSystem& files, SegmentOptions options)
-    : function_(function),
-      path_(path),
-      files_(files),
-      lock_(files.lock(path, false, options.lock_seconds)) {
+    : function_(function), path_(path), files_(files) {
   const std::string file = join(path, kManifestName);
   std::optional<Manifest> manifest;
-  try {
-    manifest = read_manifest(files, path);
-  } catch (const std::invalid_argument& wrong) {
-    fail_value(function, "path", "hold an undamaged save",
-               concat("the manifest '", file, "': ", wrong.what()));
-  }
-  if (!manifest) throw FileError(ENOENT, "cannot load", file);
+  telling(function, kReadable, [&] {
+    lock_ = files.lock(path, false, options.lock_seconds);
+    try {
+      manifest = read_manifest(files, path);
+    } catch (const std::invalid_argument& wrong) {
+      fail_value(function, "path", "hold an undamaged save",
+                 concat("the manifest '", file, "': ", wrong.what()));
+    }
+    if (!manifest) throw FileError(ENOENT, "cannot load", file);
+  });
   if (manifest->kind != kind) {
     fail_value(function, "path", concat("hold a saved ", kind),
                concat("a saved ", manifest->kind, " in '", path, "'"));
@@ -40,6 +45,10 @@ const std::vector<RowStream>& SavedFolder::streams() const { return manifest_->s
 SaveId SavedFolder::id() const { return manifest_->id; }
 
 void SavedFolder::read(const RowMemory& rows, const BlobMemory& blobs) const {
+  telling(function_, kReadable, [&] { read_all(rows, blobs); });
+}
+
+void SavedFolder::read_all(const RowMemory& rows, const BlobMemory& blobs) const {
   std::optional<SegmentReader> reader;
   const Segment& blob_segment = manifest_->blob_segment;
   if (blob_segment.size > 0) reader.emplace(files_, path_, function_, blob_segment);

@@ -110,6 +110,8 @@ class SavedFolder {
   void read(const RowMemory& rows, const BlobMemory& blobs) const;
 
  private:
+  void read_all(const RowMemory& rows, const BlobMemory& blobs) const;
+
   const char* function_;
   std::string path_;
   FileSystem& files_;
@@ -138,6 +140,10 @@ class Saver {
   SaveReport save(const std::string& path, LiveState& state);
 
  private:
+  // All of what `write` does to the folder, or nothing.
+  template <typename Write>
+  SaveReport save_by(const std::string& path, const std::string& kind, Write write);
+
   FileSystem* files_;
   SegmentOptions options_;
   const char* function_;

@@ -239,11 +239,13 @@ TEST(the_system_refuses_with_its_own_words) {
   Saver saver(system_files(), kOptions);
   saver.save(folder.path, model.state());
   const std::string file = folder.path + "/" + kManifestName;
-  CHECK(said(file) == concat("cannot make the folder '", file, "': Not a directory"));
-  CHECK(said(file + "/x") == concat("cannot make the folder '", file, "/x': Not a directory"));
-  CHECK(contains(complaint(folder.path + "/x"), "/x': No such file or directory"));
+  const std::string rule = "save: `path` must be a folder that can be written or made, got ";
+  CHECK(said(file) == concat(rule, "a file: '", file, "'"));
+  CHECK(said(file + "/x/y") == concat(rule, "a name below a file: '", file, "'"));
+  const std::string nothing = "folder with a save, got 'No such file or directory', cannot ";
+  CHECK(contains(complaint(folder.path + "/x"), concat(nothing, "open: '", folder.path, "/x'")));
   fs::create_directory(folder.path + "/x");
-  CHECK(contains(complaint(folder.path + "/x"), "manifest.fastrl': No such file or directory"));
+  CHECK(contains(complaint(folder.path + "/x"), concat(nothing, "load: '", folder.path, "/x/")));
 
   // A limit on the size of files stands for a disk that is full in the middle of a write.
   const pid_t child = ::fork();

@@ -87,7 +87,7 @@ class BufferSaves(BufferFacts):
         arguments = Arguments("load")
         where = check_path(arguments, path)
         kind, name = place(arguments, storage)
-        saved = _core.SavedFolder(where, "ReplayBuffer")
+        saved = _core.SavedFolder("load", where, "ReplayBuffer")
         layout, states = from_json(arguments, where, saved.layout)
         native, others = _core.ReplayBuffer.load(saved, kind, name, layout.options)
         buffer = cls._of(native, layout, kind, name)

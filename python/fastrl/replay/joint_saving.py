@@ -78,7 +78,7 @@ class JointSaver:
         arguments = Arguments("load")
         where = check_path(arguments, path)
         place(arguments, storage)
-        saved = _core.SavedFolder(where, kind)
+        saved = _core.SavedFolder("load", where, kind)
         with understood_layout(arguments, where):
             layout = json.loads(saved.layout)
             names: dict[str, int] = layout["buffers"]

@@ -98,7 +98,7 @@ def load_states(path: str | os.PathLike[str], objects: Mapping[str, Stateful]) -
         OSError: The system refused.
     """
     arguments = Arguments("load_states")
-    saved = _core.SavedFolder(check_path(arguments, path), _KIND)
+    saved = _core.SavedFolder(arguments.function, check_path(arguments, path), _KIND)
     load_packed(arguments, "objects", objects, json.loads(saved.layout), saved.blobs())
 
 

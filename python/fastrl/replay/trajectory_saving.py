@@ -99,7 +99,7 @@ class TrajectorySaves(TrajectoryFacts):
         """
         check = Arguments("load")
         where = check_path(check, path)
-        saved = _core.SavedFolder(where, "TrajectoryStore")
+        saved = _core.SavedFolder("load", where, "TrajectoryStore")
         with understood_layout(check, where):
             layout = json.loads(saved.layout)
             store = cls(**layout["arguments"])
