@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -134,13 +135,42 @@ def test_a_folder_of_another_kind_is_not_saved_over(tmp_path):
         for other in saves.keys() - {kind}:
             folder = tmp_path / other
             before = contents(folder)
-            rule = (
-                f"`path` must be a folder for a saved {kind}, got '{folder}', which holds a saved"
-            )
+            rule = f"`path` must be a folder for a saved {kind}.*, got '{folder}', which holds a"
             function = "save_states" if kind == "set of states" else "save"
-            with pytest.raises(ValueError, match=f"^{function}: {rule} {other}$"):
+            with pytest.raises(ValueError, match=f"^{function}: {rule} saved {other}"):
                 save(folder)
             assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "function", "saves"),
+    [
+        (
+            "set of states",
+            "save_states",
+            lambda names: lambda path: save_states(path, {name: LevelSampler(5) for name in names}),
+        ),
+        ("MixReplay", "save", lambda names: MixReplay({name: made() for name in names}).save),
+        (
+            "QuotaReplay",
+            "save",
+            lambda names: QuotaReplay({int(name): 10 for name in names}, FIELDS).save,
+        ),
+    ],
+)
+def test_another_set_is_not_saved_over(kind, function, saves, tmp_path):
+    saves(["2", "1"])(tmp_path)
+    saves(["1", "2"])(tmp_path)
+    before = contents(tmp_path)
+    for names in (["1"], ["1", "2", "3"], ["1", "3"]):
+        listed = ", ".join(f"'{name}'" for name in names)
+        rule = (
+            f"{function}: `path` must be a folder for a saved {kind} of {listed}, got "
+            f"'{tmp_path}', which holds a saved {kind} of '1', '2'"
+        )
+        with pytest.raises(ValueError, match=f"^{re.escape(rule)}$"):
+            saves(names)(tmp_path)
+        assert contents(tmp_path) == before
 
 
 def test_another_kind_or_version_is_told(tmp_path):

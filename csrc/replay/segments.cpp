@@ -14,6 +14,11 @@ namespace {
 
 constexpr const char* kReadable = "be a folder with a save";
 
+// Of that kind, or of that kind of some objects.
+bool is_kind(const std::string& saved, const std::string& kind) {
+  return saved == kind || saved.starts_with(concat(kind, " of "));
+}
+
 }  // namespace
 
 SavedFolder::SavedFolder(const char* function, const std::string& path, const std::string& kind,
@@ -31,7 +36,7 @@ SavedFolder::SavedFolder(const char* function, const std::string& path, const st
     }
     if (!manifest) throw FileError(ENOENT, "cannot load", file);
   });
-  if (manifest->kind != kind) {
+  if (!is_kind(manifest->kind, kind)) {
     fail_value(function, "path", concat("hold a saved ", kind),
                concat("a saved ", manifest->kind, " in '", path, "'"));
   }

@@ -49,7 +49,7 @@ using RowMemory = std::function<std::span<std::byte>(std::uint64_t stream, std::
 using BlobMemory = std::function<std::span<std::byte>(const std::string& name, std::uint64_t size)>;
 
 struct SavedState {
-  std::string kind;    // of object, as "ReplayBuffer": checked by whoever loads
+  std::string kind;  // of object, as "ReplayBuffer" or "MixReplay of 'a', 'b'": a folder is for one
   std::string layout;  // what the bytes mean, the caller's text, as JSON
   std::vector<RowStream> streams;
   std::vector<Blob> blobs;
@@ -94,8 +94,8 @@ struct Manifest;
 // A folder opened to be loaded. No save replaces it while the object lives.
 class SavedFolder {
  public:
-  // Throws std::invalid_argument where `path` holds no undamaged save of this kind, FileError
-  // where the system refuses. Messages begin with `function`.
+  // Throws std::invalid_argument where `path` holds no undamaged save of this kind (or of this kind
+  // of some objects), FileError where the system refuses. Messages begin with `function`.
   SavedFolder(const char* function, const std::string& path, const std::string& kind,
               FileSystem& files = system_files(), SegmentOptions options = {});
   ~SavedFolder();

@@ -17,6 +17,7 @@ from fastrl.replay.saving import (
     SaveReport,
     Stateful,
     check_path,
+    kind_of,
     load_packed,
     packed_states,
     understood_layout,
@@ -51,7 +52,7 @@ class JointSaver:
         about: Any,
         extras: Mapping[str, Stateful] | None,
     ) -> SaveReport:
-        """Buffers by name, and what JSON can say about them, in a folder for this kind."""
+        """Buffers by name, and what JSON can say about them, in a folder for this kind of them."""
         arguments = Arguments("save")
         where = check_path(arguments, path)
         states, arrays = packed_states(arguments, "extras", extras)
@@ -64,6 +65,7 @@ class JointSaver:
             "extras": states,
         }
         natives = [one._native for one in parts]
+        kind = kind_of(kind, buffers)
         return SaveReport(*self._native.save(where, kind, json.dumps(layout), natives, others))
 
     @classmethod

@@ -71,7 +71,7 @@ class MixSaves:
             extras: As of `ReplayBuffer.save`.
 
         Raises:
-            ValueError: The folder holds something else.
+            ValueError: The folder holds something else, or sources of other names.
             OSError: The system refused; what was saved before is untouched.
         """
         return self._save(path, KIND, extras)

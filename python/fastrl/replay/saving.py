@@ -7,7 +7,7 @@ loading.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -71,18 +71,20 @@ def save_states(path: str | os.PathLike[str], objects: Mapping[str, Stateful]) -
     The folder holds either all of the new states or all of the last ones, whatever happens.
 
     Args:
-        path: A folder, which is made.
+        path: A folder, which is made. It is for objects of these names alone.
         objects: By name, with `state_dict` and `load_state_dict`.
 
     Raises:
-        ValueError: The folder holds something else, such as a `ReplayBuffer`.
+        ValueError: The folder holds something else, such as a `ReplayBuffer` or objects of other
+            names.
         OSError: The system refused, for example because the disk is full. What was saved before is
             still there.
     """
     arguments = Arguments("save_states")
     tree, arrays = packed_states(arguments, "objects", objects)
     blobs = [(name, address(array), array.nbytes) for name, array in arrays.items()]
-    report = _core.save_blobs(check_path(arguments, path), _KIND, json.dumps(tree), blobs)
+    kind = kind_of(_KIND, tree)
+    report = _core.save_blobs(check_path(arguments, path), kind, json.dumps(tree), blobs)
     return SaveReport(*report)
 
 
@@ -100,6 +102,12 @@ def load_states(path: str | os.PathLike[str], objects: Mapping[str, Stateful]) -
     arguments = Arguments("load_states")
     saved = _core.SavedFolder(arguments.function, check_path(arguments, path), _KIND)
     load_packed(arguments, "objects", objects, json.loads(saved.layout), saved.blobs())
+
+
+def kind_of(kind: str, names: Iterable[str]) -> str:
+    """What the folder of exactly these objects holds; no save of others takes its place."""
+    listed = ", ".join(repr(name) for name in sorted(names))
+    return f"{kind} of {listed}" if listed else kind
 
 
 def check_path(arguments: Arguments, path: Any) -> str:
