@@ -1,12 +1,7 @@
-"""Anything at all as an argument: a result, or an error that names function, argument and rule.
-
-Of indices, levels, tasks and trajectories.
-"""
+"""Calls of indices, levels, tasks and trajectories, each with arguments that are right."""
 
 import numpy as np
-import pytest
-import torch
-from bad_input import method, raw_errors
+from bad_input import method
 from fastrl import replay
 from fastrl.replay import TrajectoryBatch, TrajectoryStore
 
@@ -347,37 +342,3 @@ def functions():
         ),
         "warm_up": (replay.warm_up, {"step": 1, "steps": 2}),
     }
-
-
-NAMES = tuple(functions())
-
-
-@pytest.fixture(scope="module")
-def table():
-    return functions()
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", NAMES)
-def test_wrong_arguments_are_named(name, table, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    raw = raw_errors(*table[name])
-    assert not raw, "\n".join(raw)
-
-
-def test_right_arguments_are_taken(table):
-    for call, arguments in table.values():
-        if not {"path", "storage", "infos"} & arguments.keys():
-            call(**arguments)
-
-
-def test_nothing_is_what_it_looks_like():
-    for empty in ([], np.zeros(0), np.zeros(0, np.int64), torch.zeros(0)):
-        index().set_priorities(empty, empty)
-        index().clear(empty)
-        assert index().weights(empty).shape == (0,)
-        assert levels().update(empty, empty) == levels().remove(empty) == 0
-    store = a_store()
-    none = np.zeros(0, np.int64)
-    assert store.remove(none) == store.update(none) == 0
-    assert store.get(none).handles.shape == store.contains(none).shape == (0,)
