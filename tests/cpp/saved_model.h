@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -151,18 +150,7 @@ inline Model load(const std::string& path, FileSystem& files = system_files()) {
 
 // What loading throws, or nothing.
 inline std::string complaint(const std::string& path) {
-  try {
-    load(path);
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  } catch (const FileError& error) {
-    return error.what();
-  }
-  return {};
-}
-
-inline bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
+  return error_of([&] { load(path); });
 }
 
 // One stream of rows of 100 bytes.

@@ -82,7 +82,7 @@ TEST(rollouts_with_every_call_are_the_same_for_any_number_of_threads) {
           if (mode == AutoresetMode::kDisabled && t % 7 == 0) env->reset({}, {}, arrays.outputs);
           const std::string error =
               error_of([&] { env->step(actions.data(), {mask.get(), arrays.n}, arrays.outputs); });
-          CHECK(error.empty() || error.find("has ended") != std::string::npos);
+          CHECK(error.empty() || contains(error, "has ended"));
           if (t == 9) saved = env->snapshot(ids);
           if (t == 12) env->rewind(ids, mode == AutoresetMode::kDisabled ? 0 : 2, RngMode::kFork);
           if (t == 15) env->restore(saved, ids, RngMode::kFork);

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -79,12 +78,7 @@ struct Batch {
 
   // The message of the error that run() must end in.
   std::string error() {
-    try {
-      run();
-    } catch (const std::invalid_argument& failure) {
-      return failure.what();
-    }
-    return "";
+    return error_of([&] { run(); });
   }
 
   std::vector<float> log_probs, old_log_probs, advantages, log_prob_gradients, entropy_gradients;

@@ -21,7 +21,6 @@ namespace {
 
 using testing::bytes_of;
 using testing::complaint;
-using testing::contains;
 using testing::kKind;
 using testing::kOptions;
 using testing::load;
@@ -94,12 +93,9 @@ TEST(a_block_that_is_damaged_is_named) {
   auto bytes = slurp(path);
   bytes[kSegmentHeaderBytes + 2 * kBlockBytes + 17] ^= std::byte{1};
   spill(path, bytes);
-  try {
-    SavedFolder("load", folder.path, kKind).read(plain_rows(memory, 0, 40000).rows, {});
-    CHECK(false);
-  } catch (const std::invalid_argument& error) {
-    CHECK(contains(error.what(), "in block 2, the 1048576 bytes from 2097184"));
-  }
+  const std::string told = error_of(
+      [&] { SavedFolder("load", folder.path, kKind).read(plain_rows(memory, 0, 40000).rows, {}); });
+  CHECK(contains(told, "in block 2, the 1048576 bytes from 2097184"));
 }
 
 // The manifest with some of its bytes changed and the checksum made to fit.
@@ -118,13 +114,8 @@ TEST(another_format_or_kind_is_told) {
   TemporaryFolder folder;
   Model model = Model::at(3);
   Saver(system_files(), kOptions).save(folder.path, model.state());
-  try {
-    const SavedFolder saved("load", folder.path, "TrajectoryStore");
-    CHECK(false);
-  } catch (const std::invalid_argument& error) {
-    CHECK(contains(error.what(),
-                   "load: `path` must hold a saved TrajectoryStore, got a saved Model"));
-  }
+  CHECK(contains(error_of([&] { SavedFolder("load", folder.path, "TrajectoryStore").id(); }),
+                 "load: `path` must hold a saved TrajectoryStore, got a saved Model"));
   const std::string path = folder.path + "/" + kManifestName;
   auto bytes = slurp(path);
   bytes[8] = std::byte{2};
@@ -164,12 +155,7 @@ TEST(a_state_that_contradicts_itself_is_refused_before_anything_is_written) {
   const auto said = [&](const RowStream& stream) {
     SavedState state = plain_rows(memory, 0, 10);
     state.streams.push_back(stream);
-    try {
-      Saver().save(folder.path, state);
-    } catch (const std::invalid_argument& error) {
-      return std::string(error.what());
-    }
-    return std::string();
+    return error_of([&] { Saver().save(folder.path, state); });
   };
   CHECK(said({1, 100, 0, 10, 10}) ==
         "save: `streams` must not contradict themselves, got stream 1 twice");
@@ -183,12 +169,8 @@ TEST(a_state_that_contradicts_itself_is_refused_before_anything_is_written) {
   state.rows = [&](std::uint64_t, std::int64_t, std::int64_t) {
     return std::span(memory).first(7);
   };
-  try {
-    Saver().save(folder.path, state);
-    CHECK(false);
-  } catch (const std::logic_error& error) {
-    CHECK(contains(error.what(), "rows 0 to 10 of stream 1 lie in 7 bytes"));
-  }
+  CHECK(error_of([&] { Saver().save(folder.path, state); }) ==
+        "rows 0 to 10 of stream 1 lie in 7 bytes");
   CHECK(folder.names().empty());
 }
 

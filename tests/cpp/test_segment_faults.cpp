@@ -26,7 +26,6 @@ namespace fastrl {
 namespace {
 
 using testing::complaint;
-using testing::contains;
 using testing::kKind;
 using testing::kOptions;
 using testing::load;
@@ -228,12 +227,7 @@ TEST(a_killed_process_leaves_a_committed_state) {
 TEST(the_system_refuses_with_its_own_words) {
   Model model = Model::at(2);
   const auto said = [&](const std::string& path) {
-    try {
-      Saver(system_files(), kOptions).save(path, model.state());
-    } catch (const FileError& error) {
-      return std::string(error.what());
-    }
-    return std::string();
+    return error_of([&] { Saver(system_files(), kOptions).save(path, model.state()); });
   };
   TemporaryFolder folder;
   Saver saver(system_files(), kOptions);

@@ -15,7 +15,6 @@ namespace fastrl {
 namespace {
 
 using testing::bytes_of;
-using testing::contains;
 using testing::kKind;
 using testing::kOptions;
 using testing::load;
@@ -221,16 +220,25 @@ TEST(a_folder_of_another_kind_is_refused_and_stays) {
   const auto before = folder.names();
   SavedState other = plain_rows(memory, 0, 50);
   other.kind = "other";
-  std::string message;
-  try {
-    Saver(system_files(), {}, "save_it").save(folder.path, other);
-  } catch (const std::invalid_argument& error) {
-    message = error.what();
-  }
+  const std::string message =
+      error_of([&] { Saver(system_files(), {}, "save_it").save(folder.path, other); });
   CHECK(message == "save_it: `path` must be a folder for a saved other, got '" + folder.path +
                        "', which holds a saved " + kKind);
   CHECK(folder.names() == before);
   SavedFolder("load", folder.path, kKind).read(plain_rows(memory, 0, 100).rows, {});
+}
+
+TEST(a_folder_for_some_objects_is_for_no_others) {
+  TemporaryFolder folder;
+  std::vector<std::byte> memory(100 * 100);
+  SavedState state = plain_rows(memory, 0, 100);
+  state.kind = "Pair of 'a', 'b'";
+  Saver().save(folder.path, state);
+  CHECK(SavedFolder("load", folder.path, "Pair").streams().size() == 1);
+  CHECK(contains(error_of([&] { SavedFolder("load", folder.path, "Pa").id(); }),
+                 "saved Pair of 'a'"));
+  state.kind = "Pair of 'a', 'c'";
+  CHECK(contains(error_of([&] { Saver().save(folder.path, state); }), "saved Pair of 'a', 'b'"));
 }
 
 TEST(leftovers_are_removed_and_other_files_are_not) {

@@ -138,10 +138,6 @@ class Game {
   std::vector<char> random_;
 };
 
-bool contains(const std::string& text, const char* part) {
-  return text.find(part) != std::string::npos;
-}
-
 TEST(sokoban_levels_are_drawn_by_hand) {
   Game game("Sokoban-v0", {{"height", std::int64_t{3}}, {"width", std::int64_t{7}}});
   CHECK(game.draw("#######\n#_PX_O#\n#######\n").empty());
