@@ -11,6 +11,18 @@ from fastrl._dispatch import address
 from fastrl.envs.spaces import DICT, TUPLE, dtype_of
 
 Arrays = dict[str, Any]
+Step = tuple[Any, Any, Any, Any, dict[str, Any]]
+
+
+def step_of(outputs: Any) -> Step:
+    """What was written to an output set, as a step returns it."""
+    return (
+        outputs.observation(),
+        outputs.rewards,
+        outputs.terminated,
+        outputs.truncated,
+        outputs.info_dict(),
+    )
 
 
 def allocate(

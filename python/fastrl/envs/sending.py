@@ -9,7 +9,7 @@ import numpy.typing as npt
 from fastrl import _core
 from fastrl._dispatch import Arguments, address
 from fastrl.envs.arguments import Ids, check_actions
-from fastrl.envs.outputs import Arrays, allocate, make_output_set
+from fastrl.envs.outputs import Arrays, Step, allocate, make_output_set, step_of
 
 
 class Received(NamedTuple):
@@ -30,7 +30,7 @@ class Sending:
     _description: Any
     _rings: dict[int, Any]
     _make_outputs: Callable[[int], Callable[[], Any]]
-    _finished: Callable[[Any, Any], Any]
+    _finished: Callable[[Any, Step], Step]
     _chosen: Callable[[str, str, Ids], npt.NDArray[np.int64]]
     _same_step: bool
     _waiting_final: Arrays | None
@@ -69,14 +69,7 @@ class Sending:
         ids = np.empty(n, np.int64)
         if not self._native.receive(n, seconds, outputs, address(ids)):
             raise TimeoutError(f"recv: {n} results took longer than {timeout} s")
-        result = (
-            outputs.observation(),
-            outputs.rewards,
-            outputs.terminated,
-            outputs.truncated,
-            outputs.info_dict(),
-        )
-        return Received(ids, *self._finished(outputs, result))
+        return Received(ids, *self._finished(outputs, step_of(outputs)))
 
     def _make_waiting_rows(self) -> Any:
         """Where results of `send` wait, apart from all that is returned."""

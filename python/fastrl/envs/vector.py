@@ -23,14 +23,12 @@ from fastrl.envs.arguments import (
     check_seed,
 )
 from fastrl.envs.levels import Levels
-from fastrl.envs.outputs import Arrays, allocate, flat, make_output_set, structured
+from fastrl.envs.outputs import Arrays, Step, allocate, flat, make_output_set, step_of, structured
 from fastrl.envs.same_step import with_final
 from fastrl.envs.sending import Sending
 from fastrl.envs.spaces import field_space, observation_space
 from fastrl.envs.time_travel import TimeTravel
 from fastrl.envs.unrolling import Rollout, Unrolled, collect, unroll
-
-Step = tuple[Any, Any, Any, Any, dict[str, Any]]
 
 
 class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any, Any]):
@@ -173,14 +171,7 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
                     return result
                 return self._finished(self._ring.last, result)
         outputs = self._step_converted(actions, active)
-        result = (
-            outputs.observation(),
-            outputs.rewards,
-            outputs.terminated,
-            outputs.truncated,
-            outputs.info_dict(),
-        )
-        return self._finished(outputs, result)
+        return self._finished(outputs, step_of(outputs))
 
     def step_into(
         self, actions: Any, *, observations: Any, rewards: Any, terminated: Any, truncated: Any
