@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastrl import _core
-from fastrl._dispatch import Arguments
+from fastrl._dispatch import Arguments, address
 from fastrl.replay.arguments import place
 from fastrl.replay.buffer import ReplayBuffer
 from fastrl.replay.buffer_layout import from_json
@@ -56,7 +56,7 @@ class JointSaver:
         arguments = Arguments("save")
         where = check_path(arguments, path)
         states, arrays = packed_states(arguments, "extras", extras)
-        others = [(name, array.ctypes.data, array.nbytes) for name, array in arrays.items()]
+        others = [(name, address(array), array.nbytes) for name, array in arrays.items()]
         parts = list(dict.fromkeys(buffers.values()))
         layout = {
             "parts": [one._layout.to_json({}) for one in parts],

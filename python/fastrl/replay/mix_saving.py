@@ -11,12 +11,11 @@ from fastrl.replay.joint_saving import JointSaver
 from fastrl.replay.saving import SaveReport, Stateful
 from fastrl.replay.shares import Shares
 
-KIND = "MixReplay"
-
 
 class MixSaves:
     """The part of `MixReplay` that is saved."""
 
+    _kind = "MixReplay"  # that a folder is for
     _sources: dict[str, ReplayBuffer]
     _numbers: list[float]
     _samplers: list[str | None]
@@ -74,11 +73,6 @@ class MixSaves:
             ValueError: The folder holds something else, or sources of other names.
             OSError: The system refused; what was saved before is untouched.
         """
-        return self._save(path, KIND, extras)
-
-    def _save(
-        self, path: str | os.PathLike[str], kind: str, extras: Mapping[str, Stateful] | None
-    ) -> SaveReport:
         about = {
             "shares": self._numbers,
             "joint_exponent": self._joint_exponent,
@@ -86,4 +80,4 @@ class MixSaves:
             "samplers": self._samplers,
             "state": self.state_dict(),
         }
-        return self._saver.save(path, kind, self._sources, about, extras)
+        return self._saver.save(path, self._kind, self._sources, about, extras)

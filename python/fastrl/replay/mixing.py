@@ -22,7 +22,7 @@ from fastrl.replay.buffer import Relabel, ReplayBuffer
 from fastrl.replay.joined_batches import check_joinable, concatenated, pinned
 from fastrl.replay.joint_saving import JointSaver
 from fastrl.replay.limiter import check_timeout
-from fastrl.replay.mix_saving import KIND, MixSaves
+from fastrl.replay.mix_saving import MixSaves
 from fastrl.replay.samplers import Marked, Uniform
 from fastrl.replay.saving import Stateful
 from fastrl.replay.shares import Shares
@@ -177,17 +177,7 @@ class MixReplay(MixSaves):
             storage: As of `ReplayBuffer`; names of files and shared memory get ".NAME" behind them.
             extras: As of `ReplayBuffer.load`.
         """
-        return cls._load(path, KIND, storage, extras)
-
-    @classmethod
-    def _load(
-        cls,
-        path: str | os.PathLike[str],
-        kind: str,
-        storage: str | os.PathLike[str],
-        extras: Mapping[str, Stateful] | None,
-    ) -> "MixReplay":
-        loaded = JointSaver.load(path, kind, storage, extras)
+        loaded = JointSaver.load(path, cls._kind, storage, extras)
         about, names = loaded.about, list(loaded.buffers)
         samplers = zip(names, about["samplers"], strict=True)
         made = cls(

@@ -31,7 +31,11 @@ from fastrl.replay.quota_rows import (
 )
 from fastrl.replay.saving import SaveReport, Stateful
 
-_KIND = "QuotaReplay"
+
+class _Mix(MixReplay):
+    """What draws from the keys' buffers, and is saved with them."""
+
+    _kind = "QuotaReplay"
 
 
 class QuotaReplay:
@@ -150,7 +154,7 @@ class QuotaReplay:
 
     @property
     def mix(self) -> MixReplay:
-        """What draws the batches."""
+        """What draws the batches; its `save` is that of all keys."""
         return self._mix
 
     @property
@@ -284,7 +288,7 @@ class QuotaReplay:
         self, path: str | os.PathLike[str], *, extras: Mapping[str, Stateful] | None = None
     ) -> SaveReport:
         """Save all keys' buffers into one folder, whole or not at all; as of `MixReplay.save`."""
-        return self._mix._save(path, _KIND, extras)
+        return self._mix.save(path, extras=extras)
 
     @classmethod
     def load(
@@ -296,7 +300,7 @@ class QuotaReplay:
     ) -> "QuotaReplay":
         """What was saved, exactly, shares included; as of `MixReplay.load`."""
         made = cls.__new__(cls)
-        made._take(MixReplay._load(path, _KIND, storage, extras))
+        made._take(_Mix.load(path, storage=storage, extras=extras))
         return made
 
     def state_dict(self) -> dict[str, Any]:
@@ -336,7 +340,7 @@ def _mixed(
     if shares is not None and not (isinstance(shares, Mapping) and set(shares) == set(buffers)):
         shown = list(shares) if isinstance(shares, Mapping) else type(shares).__name__
         raise arguments.error("shares", f"be a dict of {list(buffers)}", shown)
-    return MixReplay(
+    return _Mix(
         {str(int(key)): buffer for key, buffer in buffers.items()},
         None if shares is None else {str(key): share for key, share in shares.items()},
         joint_exponent=joint_exponent,
