@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from fastrl.reference import priority as spec
+from fastrl.reference import ranks
 from fastrl.replay import Linear, Prioritized, RankPrioritized, ReplayBuffer
 
 ITEMS, CAPACITY = 40, 100
@@ -63,10 +64,10 @@ def test_an_exponent_that_has_come_back_leaves_no_trace(priorities):
 def test_ranks_are_annealed_too(priorities):
     steps = 5
     buffer = filled(RankPrioritized(Linear(0.0, 2.0, steps)), priorities)
-    twin = spec.RankIndex(CAPACITY, priority_exponent=0.0, seed=0)
+    twin = ranks.RankIndex(CAPACITY, priority_exponent=0.0, seed=0)
     for number in range(steps + 2):
         exponent = spec.annealed(0.0, 2.0, steps, number, stages=64)
-        twin = spec.RankIndex(CAPACITY, priority_exponent=exponent, seed=0)
+        twin = ranks.RankIndex(CAPACITY, priority_exponent=exponent, seed=0)
         twin.set_priorities(range(ITEMS), priorities)
         line = dict(twin.line())
         total = sum(line.values())

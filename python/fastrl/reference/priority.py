@@ -1,54 +1,21 @@
 """Prioritized sampling in plain integers: the same weights, random numbers and draws, slowly."""
 
-import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from fastrl.reference.envs import philox4x32
+from fastrl.reference.powers import (
+    LN2,
+    binary_exponential,
+    log2_of,
+    one_minus_exponential,
+    power,
+)
 
-_LN2 = float.fromhex("0x1.62e42fefa39efp-1")
 _TARGET_LOG2 = 29
 _SMALL_LARGEST = 2**20
-
-
-def log2_of(x: float) -> float:
-    """The logarithm of x > 0, from additions, multiplications and a division of float64."""
-    mantissa, e = math.frexp(x)  # [½, 1)
-    if mantissa >= float.fromhex("0x1.6a09e667f3bcdp-1"):
-        m, e = mantissa, e
-    else:
-        m, e = mantissa * 2.0, e - 1
-    s = (m - 1.0) / (m + 1.0)
-    z = s * s
-    scale = float.fromhex("0x1.71547652b82fep+1")
-    p = scale / 21.0
-    for k in range(19, 0, -2):
-        p = p * z + scale / k
-    return e + p * s
-
-
-def binary_exponential(y: float) -> tuple[float, int]:
-    """(m, n) with 2^y = (1 + m) 2^n."""
-    n = (y + 1.5 * 2.0**52) - 1.5 * 2.0**52
-    g = (y - n) * _LN2
-    p = 1.0 / math.factorial(13)
-    for k in range(12, 1, -1):
-        p = p * g + 1.0 / math.factorial(k)
-    return (p * g) * g + g, int(n)
-
-
-def power(x: float, a: float) -> float:
-    """x^a for x > 0."""
-    m, n = binary_exponential(a * log2_of(x))
-    return math.ldexp(1.0 + m, n)
-
-
-def one_minus_exponential(x: float) -> float:
-    """1 − e^−x for x ≥ 0."""
-    m, n = binary_exponential(-min(x, 700.0) * float.fromhex("0x1.71547652b82fep+0"))
-    return -m if n == 0 else 1.0 - math.ldexp(1.0 + m, n)
 
 
 class Random:
@@ -89,7 +56,7 @@ def annealed(start: float, end: float, steps: int, batch: int, stages: int | Non
     return start + share * (end - start)
 
 
-class _Index:
+class Index:
     """What both kinds share: a line of masses, on which each slot owns as many as its weight."""
 
     def __init__(self, capacity: int, priority_exponent: float, seed: int) -> None:
@@ -132,7 +99,7 @@ class _Index:
                     tau = math.inf
                     break
                 u = (float(bits >> 11) + 0.5) * 2.0**-53
-                tau += -(log2_of(u) * _LN2) / left
+                tau += -(log2_of(u) * LN2) / left
                 left -= weights.get(slot, 0)
             chances = [one_minus_exponential(weights[slot] * tau) / n for slot in taken]
             return taken, chances, tau
@@ -178,7 +145,7 @@ class _Index:
             self.largest_priority = max(self.largest_priority or 0.0, largest)
 
 
-class PriorityIndex(_Index):
+class PriorityIndex(Index):
     """P(i) = w_i / Σ w with w_i = round(p_i^exponent · 2^scale), at least 1 where p_i > 0."""
 
     def __init__(
@@ -308,102 +275,3 @@ class PriorityIndex(_Index):
             fitting = _TARGET_LOG2 - self._log2(given)
             if fitting > self.scale:
                 self._rescale(fitting)
-
-
-def bucket_of(priority: float) -> int:
-    """16 buckets to a factor of two, from 2^-64 to 2^64; −1 for 0."""
-    if priority == 0.0:
-        return -1
-    mantissa, exponent = math.frexp(priority)
-    return min(max((exponent + 63) * 16 + int((mantissa * 2.0 - 1.0) * 16.0), 0), 2047)
-
-
-def antiderivative(rank: int, exponent: float) -> float:
-    """Euler and Maclaurin's F with Σ_{k=a+1}^{b} k^−exponent = F(b) − F(a), for ranks from 32."""
-    x = max(rank, 32) + 0.5
-    rest = 1.0 - exponent
-    log2_x = log2_of(x)
-    y = rest * log2_x
-    m, n = binary_exponential(y)
-    power_of_x = math.ldexp(1.0 + m, n)
-    if abs(y) < 1e-12:
-        integral = log2_x * _LN2
-    elif abs(rest) < 0.25:  # less a constant, so that it goes to ln x
-        integral = (m if n == 0 else power_of_x - 1.0) / rest
-    else:
-        integral = power_of_x / rest
-    f = power_of_x / x
-    first = exponent * f / (24.0 * x)
-    third = 7.0 / 5760.0 * exponent * (exponent + 1.0) * (exponent + 2.0) * f / (x * x * x)
-    return integral + first - third
-
-
-def sum_of_powers(begin: int, end: int, exponent: float) -> float:
-    """Σ k^−exponent for k = begin + 1 … end."""
-    direct = 0.0
-    for rank in range(begin + 1, min(end, 32) + 1):
-        direct += power(float(rank), -exponent)
-    return direct + (antiderivative(end, exponent) - antiderivative(begin, exponent))
-
-
-class RankIndex(_Index):
-    """P(i) ∝ 1 / rank^exponent; a bucket's slots share the mean over the ranks they take."""
-
-    def __init__(self, capacity: int, *, priority_exponent: float, seed: int) -> None:
-        super().__init__(capacity, priority_exponent, seed)
-        self._buckets: list[list[int]] = [[] for _ in range(2048)]
-        self._bucket_of = [-1] * capacity
-
-    def line(self) -> list[tuple[int, int]]:
-        """Slots by falling priority, within a bucket as they came."""
-        ends = [0]
-        for bucket in reversed(self._buckets):
-            ends.append(ends[-1] + len(bucket))
-        sums = [
-            sum_of_powers(begin, end, self._exponent) if begin < end else 0.0
-            for begin, end in itertools.pairwise(ends)
-        ]
-        every = 1.0
-        for of_bucket in sums:
-            every += of_bucket
-        scale = 2.0 ** (60.0 - math.ceil(log2_of(every)))
-        line = []
-        for bucket, of_bucket in zip(reversed(self._buckets), sums, strict=True):
-            line += [(slot, int(max(of_bucket / len(bucket) * scale, 1.0))) for slot in bucket]
-        return line
-
-    def set_priorities(self, slots: Sequence[int], priorities: Sequence[float]) -> None:
-        """The last priority of a slot stays."""
-        for slot, p in zip(slots, priorities, strict=True):
-            self._move(slot, bucket_of(float(p)))
-        self._saw([float(p) for p in priorities])
-
-    def set_new(self, slots: Sequence[int], priority: str | float) -> None:
-        """At the largest priority ever ("max"), the largest there is, or a number."""
-        value = self.largest_priority or 1.0 if isinstance(priority, str) else float(priority)
-        bucket = bucket_of(value)
-        if priority == "max_in_buffer" and any(self._buckets):
-            bucket = max(b for b, slots_in in enumerate(self._buckets) if slots_in)
-        for slot in slots:
-            self._move(slot, bucket)
-
-    def clear(self, slots: Sequence[int]) -> None:
-        """Never drawn until set again."""
-        for slot in slots:
-            self._move(slot, -1)
-
-    def set_exponent(self, exponent: float) -> None:
-        """Ranks do not depend on it."""
-        self._exponent = exponent
-
-    def _move(self, slot: int, bucket: int) -> None:
-        old = self._bucket_of[slot]
-        if old == bucket:
-            return
-        if old >= 0:
-            slots = self._buckets[old]
-            slots[slots.index(slot)] = slots[-1]
-            slots.pop()
-        if bucket >= 0:
-            self._buckets[bucket].append(slot)
-        self._bucket_of[slot] = bucket

@@ -50,7 +50,7 @@ class PriorityIndex:
     turns.
 
     Reference: Schaul et al., "Prioritized Experience Replay", 2016. Specification:
-    `fastrl.reference.priority`.
+    `fastrl.reference.priority` and `ranks`.
     """
 
     def __init__(
