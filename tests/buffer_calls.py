@@ -16,27 +16,14 @@ from fastrl.replay import (
     SamplesPerInsert,
     Uniform,
 )
+from small_rows import FIELDS, made, rows
 
-FIELDS = {"observations": ((3,), "float32"), "actions": ((), "int8"), "rewards": ((), "float32")}
 KEYS = np.array([0, 0, 1, 1])
-
-
-def rows(n=4):
-    return {
-        "observations": np.zeros((n, 3), np.float32),
-        "actions": np.zeros(n, np.int8),
-        "rewards": np.zeros(n, np.float32),
-        "terminated": np.zeros(n, bool),
-        "truncated": np.zeros(n, bool),
-    }
 
 
 def a_buffer(**options):
     samplers = {"default": Prioritized(), "even": Uniform(), "best": Marked()}
-    made = ReplayBuffer(80, FIELDS, num_lanes=4, **{"sampler": samplers} | options)
-    for _ in range(4):
-        made.add(**rows())
-    return made
+    return made(**{"sampler": samplers} | options)
 
 
 def handles():

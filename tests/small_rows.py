@@ -10,13 +10,13 @@ FIELDS = {
 }
 
 
-def rows(**changes):
+def rows(n=4, **changes):
     values = {
-        "observations": np.zeros((4, 3), np.float32),
-        "actions": np.zeros(4, np.int8),
-        "rewards": np.zeros(4, np.float32),
-        "terminated": np.zeros(4, bool),
-        "truncated": np.zeros(4, bool),
+        "observations": np.zeros((n, 3), np.float32),
+        "actions": np.zeros(n, np.int8),
+        "rewards": np.zeros(n, np.float32),
+        "terminated": np.zeros(n, bool),
+        "truncated": np.zeros(n, bool),
     } | changes
     return {name: value for name, value in values.items() if value is not None}
 

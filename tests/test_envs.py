@@ -1,6 +1,5 @@
 """Dynamics, levels, solvers, texts: the native environments against plain Python."""
 
-import copy
 import inspect
 
 import fastrl
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from fastrl.envs import VOCABULARY, detokenize, tokenize
 from fastrl.reference import envs as reference
+from solver_walks import assert_solves_as_brute_force, follow_the_solver
 
 ALL_IDS = ["CodeLock-v0", "FrozenLakeText-v0", "Sokoban-v0"]
 
@@ -93,23 +93,7 @@ def test_steps_match_the_reference(name, options, observation):
 def test_solver_agrees_with_brute_force_in_every_state_of_random_walks(name, options, count):
     env = fastrl.make_vec(name, count, autoreset_mode="disabled", **options)
     env.reset(seed=11)
-    states = list(twins(env, seed=11))
-    random = np.random.default_rng(1)
-    active = np.ones(count, bool)
-    for _ in range(6):
-        distances, firsts = env.solve(env.snapshot())
-        for i in np.flatnonzero(active):
-            distance, best = reference.solve(states[i], env.num_actions)
-            assert distances[i] == distance
-            assert firsts[i] in (best or [-1])
-        actions = random.integers(0, env.num_actions, count)
-        for i in np.flatnonzero(active):
-            states[i] = copy.copy(states[i])
-            states[i].step(actions[i])
-        _, _, terminated, _, _ = env.step(actions, active)
-        active &= ~terminated
-        if not active.any():
-            break
+    assert_solves_as_brute_force(env, list(twins(env, seed=11)), num_steps=6, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -126,19 +110,12 @@ def test_solver_agrees_with_brute_force_in_every_state_of_random_walks(name, opt
 def test_every_level_can_be_solved_by_following_the_solver(name, options):
     env = fastrl.make_vec(name, 500, autoreset_mode="disabled", max_episode_steps=1000, **options)
     env.reset(seed=list(range(500)))
-    distances, actions = env.solve(env.snapshot())
+    distances, _ = env.solve(env.snapshot())
     assert distances.min() >= options.get("min_solution_length", 1)
     if options.get("preset") == "lamer":
         assert distances.min() >= 3
         assert distances.max() <= 21
-    active = np.ones(500, bool)
-    while active.any():
-        before = distances
-        _, _, terminated, _, infos = env.step(actions, active)
-        np.testing.assert_array_equal(infos["success"], terminated)
-        active &= ~terminated
-        distances, actions = env.solve(env.snapshot())
-        np.testing.assert_array_equal(distances, np.maximum(before - 1, 0))
+    follow_the_solver(env)
 
 
 def test_large_sokoban_levels_are_solvable_or_unknown_but_never_unsolvable():

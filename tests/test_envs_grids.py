@@ -1,13 +1,12 @@
 """Maze, DarkRoom and DarkKeyToDoor against plain Python."""
 
-import copy
-
 import fastrl
 import numpy as np
 import pytest
 from fastrl.envs.maze import MazeLevels
 from fastrl.reference import grids as reference
-from fastrl.reference.envs import level_stream, solve
+from fastrl.reference.envs import level_stream
+from solver_walks import assert_solves_as_brute_force
 
 MAZES = [
     {},
@@ -155,21 +154,7 @@ def test_solver_agrees_with_brute_force(name, options):
     world = getattr(reference, name.removesuffix("-v0"))
     own = {"actions": options["actions"]} if "actions" in options else {}
     states = [world(text, **own) for text in env.render()]
-    random = np.random.default_rng(1)
-    active = np.ones(12, bool)
-    num_actions = env.single_action_space.n
-    for _ in range(8):
-        distances, firsts = env.solve(env.snapshot())
-        for i in np.flatnonzero(active):
-            distance, best = solve(states[i], num_actions)
-            assert distances[i] == distance
-            assert firsts[i] in (best or [-1])
-        actions = random.integers(0, num_actions, 12)
-        for i in np.flatnonzero(active):
-            states[i] = copy.copy(states[i])
-            states[i].step(actions[i])
-        _, _, terminated, _, _ = env.step(actions, active)
-        active &= ~terminated
+    assert_solves_as_brute_force(env, states, num_steps=8, seed=1)
 
 
 def test_scattered_levels_have_the_walls_that_were_asked_for_and_a_way():

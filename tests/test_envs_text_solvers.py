@@ -1,13 +1,12 @@
 """Solvers of the text games against brute force."""
 
-import copy
 import re
 
 import fastrl
 import numpy as np
 import pytest
 from fastrl.reference import countdown, tic_tac_toe
-from fastrl.reference.envs import solve
+from solver_walks import assert_solves_as_brute_force, follow_the_solver
 from text_twins import twin
 
 
@@ -47,21 +46,7 @@ def test_minesweeper_solver_agrees_with_brute_force(name, options):
     env = fastrl.make_vec(name, 12, autoreset_mode="disabled", **options)
     env.reset(seed=2)
     games = [twin(name, options, 2, g) for g in range(12)]
-    random = np.random.default_rng(0)
-    active = np.ones(12, bool)
-    for _ in range(4):
-        distances, firsts = env.solve(env.snapshot())
-        for i in np.flatnonzero(active):
-            distance, best = solve(games[i], env.num_actions)
-            assert distances[i] == distance
-            assert firsts[i] in (best or [-1])
-        actions = random.integers(0, env.num_actions, 12)
-        for i in np.flatnonzero(active):
-            games[i] = copy.copy(games[i])
-            games[i].step(actions[i])
-        _, _, terminated, _, _ = env.step(actions, active)
-        assert (env.solve(env.snapshot())[0][terminated] <= 0).all()
-        active &= ~terminated
+    assert_solves_as_brute_force(env, games, num_steps=4, seed=0)
 
 
 @pytest.mark.parametrize("opponent", ["random", "optimal"])
@@ -111,12 +96,4 @@ def test_first_cell_is_safe_and_never_wins():
 def test_following_the_solver_succeeds(name):
     env = fastrl.make_vec(name, 100, autoreset_mode="disabled", max_episode_steps=100)
     env.reset(seed=5)
-    active = np.ones(100, bool)
-    distances, actions = env.solve(env.snapshot())
-    while active.any():
-        before = distances
-        _, _, terminated, _, infos = env.step(actions, active)
-        np.testing.assert_array_equal(infos["success"], terminated)
-        active &= ~terminated
-        distances, actions = env.solve(env.snapshot())
-        np.testing.assert_array_equal(distances, np.maximum(before - 1, 0))
+    follow_the_solver(env)

@@ -6,8 +6,9 @@ import pytest
 import store_calls
 import torch
 from bad_input import raw_errors
-from buffer_calls import a_buffer, rival, rows
+from buffer_calls import a_buffer, rival
 from fastrl.replay import MixReplay
+from small_rows import rows
 from store_calls import a_store, index, levels
 
 
