@@ -186,7 +186,7 @@ def test_options_of_a_compiled_environment_are_checked():
     message = r"make_vec: `insulation` must be .*, got 1.5"
     with pytest.raises(ValueError, match=message):
         make_vec(compiled, 1, insulation=1.5)
-    with pytest.raises(ValueError, match="`walls`"):
+    with pytest.raises(ValueError, match=r"of Thermostat-v0 \('insulation'\), got 'walls'"):
         make_vec(compiled, 1, walls=4)
     with pytest.raises(ValueError, match="`precision` must be 'exact' for Thermostat-v0"):
         make_vec(compiled, 1, precision="fast")

@@ -34,7 +34,7 @@ def test_plain_c_is_enough(tmp_path):
     assert "expected 10" in run_example("c_env", str(library))
     env = make_vec(load(str(library)), 5, autoreset_mode="same_step")
     assert check_vector_env(env, steps=60).violations == {}
-    with pytest.raises(ValueError, match="`arms`"):
+    with pytest.raises(ValueError, match=r"of CBandit-v0 \(none\), got 'arms'"):
         make_vec(load(library), 1, arms=3)
 
 
