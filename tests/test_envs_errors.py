@@ -230,6 +230,10 @@ def test_arrays_that_step_into_cannot_write():
         ("rewards", askew, ValueError, "be contiguous, aligned and writable"),
         ("terminated", np.zeros(B, np.uint8), TypeError, "have dtype bool, got uint8"),
         ("truncated", [False] * B, TypeError, "be a NumPy array or a tensor, got list"),
+        ("observations", None, TypeError, "be a NumPy array or a tensor, got NoneType"),
+        ("truncated", good["terminated"], ValueError, "not share memory with `terminated`"),
+        ("rewards", actions.view(np.float64), ValueError, "not share memory with `actions`"),
+        ("rewards", good["observations"][:2].view(np.float64).ravel(), ValueError, "not share"),
     ]:
         refuses(
             env,
@@ -249,7 +253,10 @@ def test_arrays_that_step_into_cannot_write():
         "step_into: `actions` must be from 0 to 1, got 5 for environment 0",
         lambda: env.step_into(np.full(B, 5), **good),
     )
-    env.step_into(actions, **good)
+    with pytest.raises(RuntimeError, match="step_infos: there was no step_into yet"):
+        _ = env.step_infos
+    flags = np.zeros((2, B), bool)  # neighbors are apart
+    env.step_into(actions, **(good | {"terminated": flags[0], "truncated": flags[1]}))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 #include "python/environment.h"
 
 #include <array>
+#include <utility>
 
 #include "python/array_view.h"
 
@@ -49,6 +50,25 @@ bool Environment::step_into(nb::handle actions, nb::handle observations, nb::han
         true);
     if (!row.is(&field, n)) return false;
   }
+  // What is written is also read again: an episode's end from `terminated`, for one.
+  std::array<std::pair<const std::byte*, std::size_t>, FASTRL_MAX_FIELDS + 4> arrays;
+  std::size_t num_arrays = 0;
+  const auto is_apart = [&](const ArrayView& array, std::int64_t row_bytes) {
+    const auto* begin = static_cast<const std::byte*>(array.data());
+    const auto bytes = static_cast<std::size_t>(n * row_bytes);
+    for (std::size_t a = 0; a < num_arrays; ++a) {
+      if (begin < arrays[a].first + arrays[a].second && arrays[a].first < begin + bytes)
+        return false;
+    }
+    arrays[num_arrays++] = {begin, bytes};
+    return true;
+  };
+  bool are_apart = is_apart(action, row_size(description.action)) && is_apart(reward, 8) &&
+                   is_apart(ends, 1) && is_apart(cuts, 1);
+  for (std::int32_t f = 0; are_apart && f < description.num_observations; ++f) {
+    are_apart = is_apart(*rows[static_cast<std::size_t>(f)], row_size(description.observations[f]));
+  }
+  if (!are_apart) return false;
   alone_with_gil("step_into", [&] {
     Outputs& outputs = rest.outputs;
     for (std::int32_t f = 0; f < description.num_observations; ++f) {
@@ -165,8 +185,8 @@ void bind_steps(nb::class_<Environment>& c) {
            })
       .def("step", &Environment::step, nb::arg().none(), nb::arg())
       .def("step_some", &Environment::step_some)
-      .def("step_into", &Environment::step_into, nb::arg().none(), nb::arg(), nb::arg().none(),
-           nb::arg().none(), nb::arg().none(), nb::arg())
+      .def("step_into", &Environment::step_into, nb::arg().none(), nb::arg().none(),
+           nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg())
       .def("send", &Environment::send)
       .def("receive", &Environment::receive)
       .def("close", &Environment::close)

@@ -169,6 +169,7 @@ def check_outputs(
     num_envs: int,
     observations: tuple[Any, ...],
     rest: dict[str, Any],
+    actions: npt.NDArray[Any],
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The caller's arrays as NumPy sees them, or the error that says what is wrong with one."""
     fields = description.observations
@@ -185,7 +186,8 @@ def check_outputs(
     ]
     for name, array in rest.items():
         wanted.append((name, array, [], np.dtype(np.float64 if name == "rewards" else np.bool_)))
-    checked = []
+    checked: list[npt.NDArray[Any]] = []
+    before = [("actions", actions)]
     for name, array, shape, dtype in wanted:
         if is_torch(array):
             array = as_numpy(arguments, name, array)
@@ -200,6 +202,11 @@ def check_outputs(
         if not array.flags.carray:
             rule = "be contiguous, aligned and writable"
             raise arguments.error(name, rule, "an array that is not")
+        for other, memory in before:
+            if np.may_share_memory(array, memory):
+                rule = f"not share memory with `{other}`"
+                raise arguments.error(name, rule, "an array that does")
+        before.append((name, array))
         checked.append(array)
     return tuple(checked[: len(fields)]), tuple(checked[len(fields) :])
 

@@ -186,11 +186,11 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
             terminated: [B] bool.
             truncated: [B] bool.
 
-        All are C-contiguous NumPy arrays or CPU tensors. `step_infos` has the infos. In
-        "same_step" mode `final_observations` has the last observations of ended episodes.
+        All are C-contiguous NumPy arrays or CPU tensors of memory of their own. `step_infos` has
+        the infos. In "same_step" mode `final_observations` has the last observations of ended
+        episodes.
         """
-        if self._into is None:
-            self._into = self._make_outputs(self.num_envs)()
+        into = self._into or self._make_outputs(self.num_envs)()
         try:
             rows = observations if self._single else flat(self._description, observations)
         except (IndexError, KeyError, TypeError):
@@ -199,7 +199,8 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
             raise Arguments("step_into").error(
                 "observations", wanted, type(observations).__name__, kind=TypeError
             ) from None
-        if self._native.step_into(actions, rows, rewards, terminated, truncated, self._into):
+        if self._native.step_into(actions, rows, rewards, terminated, truncated, into):
+            self._into = into
             return
         converted = check_actions(
             Arguments("step_into"), actions, self._description, (self.num_envs,)
@@ -210,14 +211,20 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
             self.num_envs,
             (rows,) if self._single else rows,
             {"rewards": rewards, "terminated": terminated, "truncated": truncated},
+            converted,
         )
         observed = rows[0] if self._single else rows
-        if not self._native.step_into(converted, observed, *rest, self._into):
+        if not self._native.step_into(converted, observed, *rest, into):
             raise RuntimeError("step_into: the arrays passed every check and were refused")
+        self._into = into
 
     @property
     def step_infos(self) -> dict[str, Any]:
-        """The infos of the last `step_into`; written again by the next."""
+        """The infos of the last `step_into`; written again by the next.
+
+        They are those that the step wrote: in "same_step" mode what `step` moves to `final_info`
+        stays here, and dtypes do not change after a reset as Gymnasium's toy text has it.
+        """
         if self._into is None:
             raise RuntimeError("step_infos: there was no step_into yet")
         infos: dict[str, Any] = self._into.info_dict()
