@@ -32,7 +32,8 @@ def measured_bytes(what: str, items: int) -> int:
     Without huge pages, which count whole where a byte of them is touched: how many that are depends
     on where the system places the arrays, by 1.8 bytes a slot from run to run.
     """
-    ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    if ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0:
+        raise OSError("cannot do without huge pages here")
     kind, _, name = what.partition(":")
     if kind == "atari":
         before = resident()
