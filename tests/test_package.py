@@ -35,7 +35,8 @@ PUBLIC_NAMES = {
 
 def test_public_names_are_exactly_the_documented_ones():
     assert set(fastrl.__all__) == PUBLIC_NAMES
-    assert set(dir(fastrl)) == PUBLIC_NAMES
+    packages = {"envs", "integrations", "recipes", "replay", "rollout"}
+    assert set(dir(fastrl)) == PUBLIC_NAMES | packages
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC_NAMES - {"__version__"}))
@@ -105,10 +106,13 @@ def test_number_of_threads_is_checked():
 
 
 def test_instruction_set_in_the_environment_is_checked():
-    result = finished_python(
-        "from fastrl import _core; _core.instruction_set()", FASTRL_INSTRUCTION_SET="sse9"
-    )
+    result = finished_python("import fastrl", FASTRL_INSTRUCTION_SET="sse9")
     assert "`FASTRL_INSTRUCTION_SET` must be portable, x86-64-v3 or x86-64-v4" in result.stderr
+
+
+def test_packages_are_there_without_an_import_of_their_own():
+    code = "import fastrl; fastrl.envs.compile; fastrl.replay.HER; fastrl.rollout"
+    assert finished_python(code).returncode == 0
 
 
 def test_the_pool_survives_a_fork():

@@ -6,6 +6,7 @@ Importing this needs NumPy only; torch, triton and gymnasium are imported where 
 from importlib import import_module
 from typing import Any
 
+from fastrl._core import instruction_set as _instruction_set
 from fastrl._core import num_threads
 
 # Where each public name lives; the module is imported at the first use of the name.
@@ -25,13 +26,19 @@ _HOMES: dict[str, str] = {
     "set_num_threads": "threads",
     "token_log_probs": "log_probs",
 }
+_PACKAGES = ("envs", "integrations", "recipes", "replay", "rollout")
 
 __all__ = ["__version__", "num_threads", *_HOMES]
+
+# What is wrong with FASTRL_INSTRUCTION_SET is said here, not in the middle of the first call.
+_instruction_set()
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("importlib.metadata").version("fastrl")
+    if name in _PACKAGES:
+        return import_module(f"fastrl.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'fastrl' has no attribute {name!r}")
     value = getattr(import_module(f"fastrl.{_HOMES[name]}"), name)
@@ -40,4 +47,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_PACKAGES])
