@@ -75,7 +75,8 @@ class Life:
                 self.ended = terminated[step] | truncated[step]
         else:
             rows["final_observations"] = finals.get("observations")
-        priorities = random.random(leading) if random.random() < 0.3 else None
+        has_some = any(not isinstance(one, Uniform) for one in buffer.samplers.values())
+        priorities = random.random(leading) if random.random() < 0.3 and has_some else None
         return buffer.add(**rows, terminated=terminated, truncated=truncated, priorities=priorities)
 
     def step(self):

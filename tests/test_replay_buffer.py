@@ -298,5 +298,14 @@ def test_places_and_rows_of_handles():
     assert list(buffer.gather_rows([0], [4], ["rewards"])) == ["rewards"]
 
 
+def test_rows_of_final_observations_have_no_other_fields():
+    buffer = ReplayBuffer(24, FIELDS, autoreset_mode="next_step")
+    for step in range(5):
+        buffer.add(**{name: value[:1] for name, value in rows(1, step + 1, [step == 2]).items()})
+    found = buffer.gather_rows([0] * 5, range(5))
+    np.testing.assert_array_equal(found["observations"][:, 1], [1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(found["actions"], [1, 2, 3, 0, 5])
+
+
 def test_the_public_class_is_this_one():
     assert fastrl.ReplayBuffer is ReplayBuffer

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fastrl.replay import Prioritized, ReplayBuffer, Uniform
+from fastrl.replay import Marked, Prioritized, ReplayBuffer, Uniform
 from small_rows import FIELDS, made, rows
 
 
@@ -20,6 +20,37 @@ def test_sampling_what_is_not_there_says_why():
     buffer.update_priorities(buffer.handles(), np.zeros(1))
     with pytest.raises(ValueError, match=r"^sample: all priorities are 0"):
         buffer.sample(4)
+
+
+def test_sampling_says_that_nothing_is_marked():
+    buffer = made(sampler={"all": Uniform(), "best": Marked()})
+    with pytest.raises(ValueError, match=r"^sample: no transition is marked"):
+        buffer.sample(4, sampler="best")
+
+
+def test_fields_that_torch_has_no_dtype_for_are_named_before_a_draw():
+    fields = {"observations": ((), "float32"), "rewards": ((), "float32"), "names": ((), "S3")}
+    buffer = ReplayBuffer(10, fields)
+    for _ in range(3):
+        flags = {"terminated": [False], "truncated": [False]}
+        buffer.add(observations=[0.0], rewards=[0.0], names=[b"abc"], **flags)
+    message = r": `output` must be 'numpy', as torch has no dtype like \|S3 of 'names', got 'torch'"
+    with pytest.raises(ValueError, match="^sample" + message):
+        buffer.sample(2, output="torch")
+    with pytest.raises(ValueError, match="^gather" + message):
+        buffer.gather(buffer.handles(), output="torch")
+    with pytest.raises(ValueError, match="^sample_sequences" + message):
+        buffer.sample_sequences(1, 2, output="torch")
+    assert buffer.num_sampled == 0
+    assert buffer.sample(2).names.tolist() == [b"abc"] * 2
+
+
+def test_new_priorities_need_a_sampler_that_has_some():
+    buffer = made(sampler=Uniform())
+    before = len(buffer)
+    with pytest.raises(ValueError, match=r"^add: `priorities` must be None: no sampler of this"):
+        buffer.add(**rows(), priorities=np.ones(len(rows()["terminated"])))
+    assert len(buffer) == before
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ def test_marks_are_a_samplers_own():
 
     handles = np.array(add(10), np.uint64)
     assert buffer.num_drawable_by("best") == 0
-    with pytest.raises(ValueError, match="sample: all priorities are 0"):
+    with pytest.raises(ValueError, match="sample: no transition is marked"):
         buffer.sample(1, sampler="best")
     # The newest row can be marked before it can be drawn.
     assert buffer.update_priorities(handles[[2, 9]], np.array([0.25, 9]), sampler="best") == 2

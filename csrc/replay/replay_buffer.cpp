@@ -105,8 +105,9 @@ void ReplayBuffer::restart_limiter() {
   limiter_.restart(counts());
 }
 
-void ReplayBuffer::fail_empty(const char* function) const {
-  const char* why = "all priorities are 0";
+void ReplayBuffer::fail_empty(const char* function, const Sampler& from) const {
+  const bool is_marked = from.options().kind == SamplerKind::kMarked;
+  const char* why = is_marked ? "no transition is marked" : "all priorities are 0";
   if (drawable_.count() == 0) {
     why = "no transition can be drawn yet, only once the row after it has been added";
   }
@@ -120,7 +121,7 @@ std::optional<Wait> ReplayBuffer::sample(std::int64_t n, std::size_t sampler,
   if (limiter_.is_on() && !limiter_.may_sample(counts())) return limiter_.sampling_refused();
   Sampler& from = samplers_[sampler];
   const std::int64_t count = from.count(drawable_);
-  if (count == 0) fail_empty("sample");
+  if (count == 0) fail_empty("sample", from);
   if (from.options().scheme == DrawScheme::kWithoutReplacement && n > count) {
     fail_value("sample", "n", concat("be at most the ", count, " that can be drawn"), concat(n));
   }
@@ -188,6 +189,12 @@ void ReplayBuffer::gather_rows(std::span<const std::int64_t> lanes,
     slots_[i] = lanes_.slot_of(lanes[i], rows[i]);
   }
   gather_.values({slots_.data(), rows.size()}, field, to);
+  if (options_.fields[field].is_observation()) return;
+  const auto size =
+      static_cast<std::size_t>(options_.fields[field].bytes * options_.fields[field].stack);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (rows_.header(slots_[i]).is_final()) std::memset(to + i * size, 0, size);
+  }
 }
 
 bool ReplayBuffer::is_pending(std::int64_t slot) const {

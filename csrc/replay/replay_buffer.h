@@ -231,7 +231,7 @@ class ReplayBuffer {
 
   void check_rows(const NewRows& rows);
   void check_lanes(const char* function, const std::int64_t* lanes, std::int64_t count);
-  [[noreturn]] void fail_empty(const char* function) const;
+  [[noreturn]] void fail_empty(const char* function, const Sampler& from) const;
   NewRows steps_of(const NewRows& rows, std::int64_t step, std::int64_t count) const;
   // So few steps that no row overwrites another one of them.
   void add_part(const NewRows& rows, std::uint64_t* handles);

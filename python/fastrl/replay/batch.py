@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrl import _core
-from fastrl._dispatch import address
+from fastrl._dispatch import Arguments, address
 from fastrl.replay.fields import Leaf, nested
 
 OUTPUTS = ("numpy", "torch", "pinned")
@@ -76,6 +76,22 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"Batch(n={len(self)}, {', '.join(self.__dict__)})"
+
+
+def check_output(arguments: Arguments, output: object, leaves: Sequence[Leaf]) -> str:
+    """What batches come as, if all fields can."""
+    chosen = arguments.choice("output", output, OUTPUTS)
+    if chosen == "numpy":
+        return chosen
+    import torch
+
+    for leaf in leaves:
+        try:
+            torch.from_numpy(np.empty(0, leaf.dtype))
+        except (TypeError, ValueError):
+            rule = f"be 'numpy', as torch has no dtype like {leaf.dtype} of {'/'.join(leaf.path)!r}"
+            raise arguments.error("output", rule, repr(chosen)) from None
+    return chosen
 
 
 def batch_of(values: dict[str, Any], output: str) -> Batch:

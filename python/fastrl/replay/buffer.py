@@ -193,7 +193,8 @@ class ReplayBuffer(BufferRows, BufferSaves):
             final_observations: Like `observations`; read where an episode ends, unless
                 ``autoreset_mode="next_step"``.
             discounts: Of each step, where the buffer has such a field.
-            priorities: [B] or [T, B]; else what the samplers have for new transitions.
+            priorities: [B] or [T, B], where a sampler has any; else what the samplers have for new
+                transitions.
             lanes: Which lanes the B columns are of, [B] integers; else all of them in order.
             timeout: Seconds to wait where the limiter makes it wait for the learner, else for ever.
             **fields: All other fields, [B, …] or [T, B, …], as they were before the step.
@@ -207,6 +208,9 @@ class ReplayBuffer(BufferRows, BufferSaves):
         patience = _FOREVER if timeout is None else check_timeout(Arguments("add"), timeout)
         if discounts is not None:
             fields["discounts"] = discounts
+        if priorities is not None and not self._with_priorities:
+            rule = "be None: no sampler of this buffer has priorities"
+            raise Arguments("add").error("priorities", rule, type(priorities).__name__)
         handles = self._native.add(
             fields, terminated, truncated, final_observations, priorities, lanes, patience
         )

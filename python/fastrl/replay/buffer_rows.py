@@ -9,7 +9,7 @@ import numpy.typing as npt
 from fastrl._dispatch import Arguments, Array, address
 from fastrl.replay import samplers as sampling
 from fastrl.replay.arguments import check_handles, check_integers, converted, put
-from fastrl.replay.batch import OUTPUTS, Batch, batch_of, make_ring
+from fastrl.replay.batch import Batch, batch_of, check_output, make_ring
 from fastrl.replay.buffer_facts import BufferFacts
 from fastrl.replay.episodes import Places, places_of
 from fastrl.replay.eviction import chosen_handles
@@ -148,5 +148,5 @@ class BufferRows(BufferFacts):
         return int(self._native.evict(address(chosen), len(chosen)))
 
     def _ring(self, arguments: Arguments, n: int, output: str) -> Any:
-        arguments.choice("output", output, OUTPUTS)
+        check_output(arguments, output, self._leaves)
         return self._rings.at((n, output), lambda: make_ring(self._leaves, n, output, self.n_step))

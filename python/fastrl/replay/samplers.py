@@ -87,7 +87,8 @@ class RankPrioritized(_ByPriority):
     """Transitions by the rank of their priorities, the largest having rank 1.
 
     P(i) ∝ 1 / rank(i)^priority_exponent: how much larger a priority is does not count. Priorities
-    within a 16th of a factor of two tie and share their ranks' mean.
+    within a 16th of a factor of two tie and share their ranks' mean, as do all below 2⁻⁶⁴ and all
+    above 2⁶⁴.
 
     Attributes:
         priority_exponent: 0 is uniform among priorities that are not 0. Or Linear to anneal it, in

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from fastrl import _core
 from fastrl._dispatch import Arguments, Array, address
 from fastrl.replay.arguments import MAX_DRAWS, checked_array
-from fastrl.replay.batch import OUTPUTS, Batch, Rings, allocate, as_tensors
+from fastrl.replay.batch import Batch, Rings, allocate, as_tensors, check_output
 from fastrl.replay.episodes import places_of
 from fastrl.replay.fields import Leaf, nested
 
@@ -121,7 +121,7 @@ class SequenceReader:
             arguments.integer("bootstrap", cut.bootstrap, low=0),
             arguments.choice("boundary", cut.boundary, BOUNDARIES),
             arguments.flag("time_major", cut.time_major),
-            arguments.choice("output", cut.output, OUTPUTS),
+            check_output(arguments, cut.output, self._leaves),
         )
         if checked.num_rows > self._rows_per_lane:
             rule = f"be at most a lane's {self._rows_per_lane} rows with burn_in and bootstrap"
