@@ -19,6 +19,15 @@ from fastrl.replay import (
 from small_rows import FIELDS, made, rows
 
 KEYS = np.array([0, 0, 1, 1])
+# Of a buffer and of a mix.
+DRAW = {
+    "n": 2,
+    "sampler": None,
+    "importance_exponent": None,
+    "relabel": None,
+    "output": "numpy",
+    "timeout": None,
+}
 
 
 def a_buffer(**options):
@@ -107,14 +116,7 @@ def functions():
         "end_episode": (method(a_buffer, "end_episode"), {"lanes": 0, "final_observations": None}),
         "sample": (
             method(a_buffer, "sample"),
-            {
-                "n": 2,
-                "sampler": None,
-                "importance_exponent": None,
-                "relabel": None,
-                "output": "numpy",
-                "timeout": None,
-            },
+            DRAW,
         ),
         "sample_sequences": (
             method(a_buffer, "sample_sequences"),
@@ -167,14 +169,7 @@ def functions():
         ),
         "MixReplay.sample": (
             method(a_mix, "sample"),
-            {
-                "n": 2,
-                "sampler": None,
-                "importance_exponent": None,
-                "relabel": None,
-                "output": "numpy",
-                "timeout": None,
-            },
+            DRAW,
         ),
         "MixReplay.update_priorities": (
             method(a_mix, "update_priorities"),
