@@ -1,5 +1,8 @@
 """What an environment's own code throws: one clear error, and a batch that goes on."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 from every_form import MODES
@@ -9,13 +12,15 @@ from fresh_process import run_python
 # The action says what goes wrong in this step; the reset option, in the reset.
 SOURCE = r"""#pragma once
 #include <fastrl/environment.h>
+#include <chrono>
 #include <new>
 #include <stdexcept>
+#include <thread>
 
 struct Fuse {
   static constexpr const char* kId = "Fuse-v0";
   static constexpr std::uint32_t kVersion = 1;
-  enum { kWait, kThrow, kThrowInt, kBlind, kMute, kLatin1, kLong, kEnd, kMislabel };
+  enum { kWait, kThrow, kThrowInt, kBlind, kMute, kLatin1, kLong, kEnd, kMislabel, kSleep };
   struct Params {};
   struct State { std::int64_t n, last; };
   static Params parse(fastrl::Options& options) {
@@ -24,7 +29,7 @@ struct Fuse {
   }
   static void describe(const Params&, fastrl::Description& d) {
     d.add_observation(fastrl::discrete(1000));
-    d.set_action(fastrl::discrete(9));
+    d.set_action(fastrl::discrete(10));
     d.add_info("n", fastrl::box<std::int64_t>({}, 0, 1000), true);
     d.add_reset_option("fails_above");
     d.add_label("sound");
@@ -43,6 +48,7 @@ struct Fuse {
     if (action == kThrowInt) throw 7;
     if (action == kLatin1) throw std::runtime_error("caf\xE9");
     if (action == kLong) throw std::runtime_error(std::string(5000, 'x') + "\xC3\xA9");
+    if (action == kSleep) std::this_thread::sleep_for(std::chrono::seconds(1));
     s.n += 1;
     return {.reward = 1.0, .terminated = action == kEnd};
   }
@@ -67,7 +73,7 @@ struct Fuse {
 
 FASTRL_ENVIRONMENT(Fuse);
 """
-WAIT, THROW, THROW_INT, BLIND, MUTE, LATIN1, LONG, END, MISLABEL = range(9)
+WAIT, THROW, THROW_INT, BLIND, MUTE, LATIN1, LONG, END, MISLABEL, SLEEP = range(10)
 B = 700  # several chunks
 
 
@@ -189,11 +195,44 @@ def test_step_into_writes_zeros_where_it_failed(fuse):
     }
     with pytest.raises(RuntimeError, match=r"^step_into: environment 1 of"):
         env.step_into(actions_with(3, e1=BLIND, e2=END), **into)
+    with pytest.raises(RuntimeError, match="step_infos: there was no step_into yet"):
+        _ = env.step_infos
     assert into["observations"][1] == 0
     assert (into["observations"][[0, 2]] > 0).all()
     assert into["rewards"].tolist() == [1.0, 0.0, 1.0]
     assert into["terminated"].tolist() == [False, False, True]
     assert not into["truncated"].any()
+
+
+def test_a_later_step_into_that_throws(fuse):
+    env = make_vec(fuse, 3)
+    env.reset(seed=0)
+    flags = np.zeros((2, 3), np.bool_)
+    into = {"rewards": np.zeros(3), "terminated": flags[0], "truncated": flags[1]}
+    observations = np.zeros(3, np.int64)
+    env.step_into(actions_with(3), observations=observations, **into)
+    n = observations[0]
+    message = (
+        r"^step_into: environment 1 of Fuse-v0 has failed and needs a reset: "
+        r"`step` threw: out of fuel$"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        env.step_into(actions_with(3, e1=THROW), observations=observations, **into)
+    assert observations[0] == n + 1, "stepped once"
+    assert observations[1] == 0
+
+
+def test_other_threads_run_while_a_slow_environment_steps(fuse):
+    env = make_vec(fuse, 1)
+    env.reset(seed=0)
+    stepper = threading.Thread(target=env.step, args=(actions_with(1, e0=SLEEP),))
+    times = [time.monotonic()]
+    stepper.start()
+    while stepper.is_alive():
+        time.sleep(0.001)
+        times.append(time.monotonic())
+    assert times[-1] - times[0] >= 1
+    assert np.diff(times).max() < 0.8
 
 
 def test_unroll_goes_on_with_the_others(fuse, threads):

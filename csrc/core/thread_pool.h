@@ -27,6 +27,10 @@ void run_chunks(std::int64_t n, std::int64_t grain, ChunkBody body, void* contex
 // exception of the lowest failing chunk is rethrown after all chunks have ended.
 template <typename Body>
 void parallel_for(std::int64_t n, std::int64_t grain, Body&& body) {
+  if (n <= grain) {  // nothing to hand out
+    if (n > 0) body(std::int64_t{0}, n);
+    return;
+  }
   using Plain = std::remove_reference_t<Body>;
   detail::run_chunks(
       n, grain,

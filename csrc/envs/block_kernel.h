@@ -113,7 +113,7 @@ struct BlockKernel {
         action = wide_at<W>(actions + first * 4).value;
       }
       Outcome<V> outcome;
-      B::step(params, state, action, outcome);
+      step_body<B>(params, state, action, outcome);
       wide_at<W>(rewards + first).value = outcome.reward;
       wide_at<W>(terminated + first).value =
           __builtin_bit_cast(V, __builtin_convertvector(outcome.terminated, Integers));

@@ -8,6 +8,8 @@
 //   reset<N>(random, options)              -> State<N>
 //   step(params, state, action, outcome)   State<N>, N or SingleOf<N>, Outcome<N>, by reference
 //   observe(params, state, numbers)        State<N>, N[kObservations]
+//   Waves<N>, waves(state, waves)          optional: the sines and cosines that a step needs, which
+//                                          it takes behind params
 //   labels(params, state)                  optional, of one environment
 // and its step draws nothing at random. Exact<B> computes in double, as Gymnasium does; Single<B>
 // in float, with the bits of one lane of BlockKernel<B> (block_kernel.h). Where Gymnasium mixes
@@ -128,6 +130,20 @@ struct RandomFor<double> {
 
 }  // namespace detail
 
+// A step of a body, whether it has Waves or not.
+template <typename B, typename Number, typename Action>
+FASTRL_INLINE FASTRL_HOST_DEVICE void step_body(
+    const typename B::template Params<ScalarOf<Number>>& params, auto& state, const Action& action,
+    Outcome<Number>& outcome) {
+  if constexpr (requires { typename B::template Waves<Number>; }) {
+    typename B::template Waves<Number> waves;
+    B::waves(state, waves);
+    B::step(params, waves, state, action, outcome);
+  } else {
+    B::step(params, state, action, outcome);
+  }
+}
+
 template <typename B, typename Scalar>
 struct BodyEnvironment {
   using Numbers = typename B::template State<Scalar>;
@@ -154,9 +170,9 @@ struct BodyEnvironment {
   static StepResult step(const Params& params, State& state, Action action) {
     Outcome<Scalar> outcome;
     if constexpr (std::is_pointer_v<Action>) {
-      B::step(params, state, action[0], outcome);
+      step_body<B>(params, state, action[0], outcome);
     } else {
-      B::step(params, state, static_cast<Scalar>(action), outcome);
+      step_body<B>(params, state, static_cast<Scalar>(action), outcome);
     }
     return {.reward = outcome.reward, .terminated = outcome.terminated != Scalar{0}};
   }

@@ -6,12 +6,14 @@
 //           written. All else goes one by one through Kernel<Exact<B>>.
 // Cost      CartPole: 98 bytes an environment step (state 32 in and 32 out, action 8, observation
 //           16, reward 8, flags 2). One call of the C library's sincos, about 8 ns, takes most of
-//           the time; four divisions take what one takes.
+//           the time: it reads the rounding mode, for which all arithmetic before it must be done.
+//           So the calls of a group come before its arithmetic, which then overlaps.
 // Numerics  the bits of Exact<B>: the same operations in the same order, none contracted, sines
 //           and cosines by the same library.
-// Limits    bodies whose ExactState is State<double> and whose action is an integer.
+// Limits    bodies with Waves whose ExactState is State<double> and whose action is an integer.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -34,10 +36,23 @@ struct ExactKernel {
   using State = typename One::State;
   static constexpr std::int64_t kFields = One::kFields;
   static constexpr int kNumbers = B::kObservations;
+  using Waves = typename B::template Waves<double>;
+  static constexpr int kWaves = sizeof(Waves) / sizeof(double);
+  static constexpr std::int64_t kGroup = 64;  // environments whose waves are at hand
+
   static_assert(std::is_same_v<State, typename B::template State<double>>);
   static_assert(!std::is_pointer_v<typename B::Action>);
 
-  // Where the results of W environments go.
+  struct WavesOfGroup {
+    alignas(64) double of[kWaves][kGroup];
+  };
+
+  // Of W environments, or from the first of them on.
+  struct Given {
+    const double* states;
+    const std::int64_t* actions;
+    const std::uint8_t* run;
+  };
   struct Results {
     double* states;
     float* observations;
@@ -46,17 +61,49 @@ struct ExactKernel {
   };
 
   template <int W>
-  FASTRL_INLINE static void step_wide(const Params& params, const std::int64_t* actions,
-                                      const double* states, const Results& to) {
+  FASTRL_INLINE static int count_running(const std::uint8_t* run) {
+    int running = 0;
+    for (int lane = 0; lane < W; ++lane) running += run[lane];
+    return running;
+  }
+
+  // Apart from the arithmetic, whose registers every call would have to save. Nothing is found
+  // where none of W environments runs.
+  template <int W>
+  [[gnu::noinline]] static void find_waves(const double* states, const std::uint8_t* run,
+                                           std::int64_t n, WavesOfGroup& waves) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      if (i % W == 0 && count_running<W>(run + i) == 0) {
+        i += W - 1;
+        continue;
+      }
+      State state;
+      std::memcpy(&state, states + i * kFields, sizeof(State));
+      Waves found;
+      B::waves(state, found);
+      double numbers[kWaves];
+      std::memcpy(numbers, &found, sizeof(found));
+      for (int w = 0; w < kWaves; ++w) waves.of[w][i] = numbers[w];
+    }
+  }
+
+  // `first` is their place in the group.
+  template <int W>
+  FASTRL_INLINE static void step_wide(const Params& params, const Given& given,
+                                      const WavesOfGroup& waves, std::int64_t first,
+                                      const Results& to) {
     using V = WideDoubles<W>;
     constexpr auto kAll = std::make_integer_sequence<int, W>{};
     V fields[kFields];
-    load_rows(states, fields, kAll);
+    load_rows(given.states, fields, kAll);
     V action{};
-    for (int lane = 0; lane < W; ++lane) action[lane] = static_cast<double>(actions[lane]);
+    for (int lane = 0; lane < W; ++lane) action[lane] = static_cast<double>(given.actions[lane]);
     auto& state = reinterpret_cast<typename B::template State<V>&>(fields);
+    V found[kWaves];
+    for (int w = 0; w < kWaves; ++w) std::memcpy(&found[w], waves.of[w] + first, sizeof(V));
     Outcome<V> outcome;
-    B::step(params, state, action, outcome);
+    B::step(params, reinterpret_cast<typename B::template Waves<V>&>(found), state, action,
+            outcome);
     V numbers[kNumbers];
     B::observe(params, state, numbers);
     WideFloats<W> rounded[kNumbers];
@@ -71,47 +118,58 @@ struct ExactKernel {
     }
   }
 
-  // The same for those of W environments that run.
+  // The same for those of W environments that run. Who rests is nothing to be guessed: the others'
+  // rows are written over with what is in them, without a branch.
   template <int W>
-  FASTRL_INLINE static void step_some(const Params& params, const std::int64_t* actions,
-                                      const std::uint8_t* run, const Results& to) {
+  FASTRL_INLINE static void step_some(const Params& params, const Given& given,
+                                      const WavesOfGroup& waves, std::int64_t first,
+                                      const Results& to) {
     alignas(64) double states[W * kFields];
     alignas(64) float observations[W * kNumbers];
     double rewards[W];
     std::uint8_t terminated[W];
-    step_wide<W>(params, actions, to.states, {states, observations, rewards, terminated});
+    step_wide<W>(params, given, waves, first, {states, observations, rewards, terminated});
     for (std::int64_t lane = 0; lane < W; ++lane) {
-      if (run[lane] == 0) continue;
-      std::memcpy(to.states + lane * kFields, states + lane * kFields, sizeof(State));
-      std::memcpy(to.observations + lane * kNumbers, observations + lane * kNumbers, kNumbers * 4);
-      to.rewards[lane] = rewards[lane];
-      to.terminated[lane] = terminated[lane];
+      const bool runs = given.run[lane] != 0;
+      const auto put = [&](const auto* found, auto* row, std::int64_t n) {
+        const auto* from = runs ? found + lane * n : row + lane * n;
+        std::memmove(row + lane * n, from, static_cast<std::size_t>(n) * sizeof(*row));
+      };
+      put(states, to.states, kFields);
+      put(observations, to.observations, kNumbers);
+      put(rewards, to.rewards, 1);
+      put(terminated, to.terminated, 1);
     }
   }
 
   template <int W>
   FASTRL_INLINE static void step_range(const void* p, void* s, void* r, std::int64_t begin,
-                                       std::int64_t end, const fastrl_step* given) {
-    const fastrl_step io = *given;
+                                       std::int64_t end, const fastrl_step* io) {
     std::int64_t k = begin;
-    if (io.ids == nullptr && io.success == nullptr && io.action_stride == 8 &&
-        io.observations.stride[0] == kNumbers * 4) {
+    if (io->ids == nullptr && io->success == nullptr && io->action_stride == 8 &&
+        io->observations.stride[0] == kNumbers * 4) {
       const Params params = OneByOne::params(p).own;
-      for (; end - k >= W; k += W) {
-        const auto* actions = reinterpret_cast<const std::int64_t*>(io.actions) + k;
-        const Results rows = {static_cast<double*>(s) + k * kFields,
-                              Rows(io.observations, k).at<float>(0), io.rewards + k,
-                              io.terminated + k};
-        std::int64_t running = 0;
-        for (int lane = 0; lane < W; ++lane) running += io.run[k + lane];
-        if (running == W) {
-          step_wide<W>(params, actions, rows.states, rows);
-        } else if (running != 0) {
-          step_some<W>(params, actions, io.run + k, rows);
+      const Results rows = {static_cast<double*>(s), Rows(io->observations, 0).at<float>(0),
+                            io->rewards, io->terminated};
+      const Given all = {rows.states, reinterpret_cast<const std::int64_t*>(io->actions), io->run};
+      WavesOfGroup waves;
+      while (end - k >= W) {
+        const std::int64_t n = std::min(kGroup, (end - k) / W * W);
+        find_waves<W>(all.states + k * kFields, all.run + k, n, waves);
+        for (std::int64_t first = 0; first < n; first += W, k += W) {
+          const Given given = {all.states + k * kFields, all.actions + k, all.run + k};
+          const Results to = {rows.states + k * kFields, rows.observations + k * kNumbers,
+                              rows.rewards + k, rows.terminated + k};
+          const int running = count_running<W>(given.run);
+          if (running == W) {
+            step_wide<W>(params, given, waves, first, to);
+          } else if (running != 0) {
+            step_some<W>(params, given, waves, first, to);
+          }
         }
       }
     }
-    OneByOne::step(p, s, r, k, end, given);
+    if (k < end) OneByOne::step(p, s, r, k, end, io);
   }
 
   using Step = Compiled<&ExactKernel::step_range<2>, &ExactKernel::step_range<4>,

@@ -81,7 +81,15 @@ VectorEnv::VectorEnv(const fastrl_environment& table, const char* precision, Vec
   for (std::int32_t i = 0; i < description_.num_infos; ++i) {
     info_sizes_[at(i)] = row_size(description_.infos[i]);
   }
-  action_size_ = row_size(description_.action);
+  const Field& action = description_.action;
+  action_size_ = row_size(action);
+  action_columns_ = action_size_ / size_of(action.dtype);
+  if (action.space != FASTRL_BOX) {
+    const bool may_be_malformed = description_.is_text != 0 && action_columns_ == 1;
+    lowest_action_ = may_be_malformed ? kMalformedAction : static_cast<std::int64_t>(action.low[0]);
+    action_range_ =
+        static_cast<std::uint64_t>(static_cast<std::int64_t>(action.high[0]) - lowest_action_);
+  }
   grain_ = table_.lanes > 1 ? kLaneGrain : description_.is_text != 0 ? kTextGrain : kGrain;
   name_actions();
   options_line_ = reader.canonical();

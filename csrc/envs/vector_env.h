@@ -322,6 +322,10 @@ class VectorEnv {
   std::size_t slot_size_ = 0;
   std::int64_t grain_ = 64;
   std::int64_t action_size_ = 8;  // bytes of a row
+  std::int64_t action_columns_ = 1;
+  // Of integers, a malformed one's included.
+  std::int64_t lowest_action_ = 0;
+  std::uint64_t action_range_ = 0;
   std::array<std::int64_t, FASTRL_MAX_FIELDS> observation_sizes_{};
   std::array<std::int64_t, FASTRL_MAX_FIELDS> info_sizes_{};
 

@@ -6,19 +6,10 @@
 #include "envs/vector_env.h"
 
 namespace fastrl {
-namespace {
-
-std::string listed(const Field& action) {
-  const auto low = static_cast<std::int64_t>(action.low[0]);
-  return concat("be from ", low, " to ", static_cast<std::int64_t>(action.high[0]));
-}
-
-}  // namespace
-
 void VectorEnv::fail_action(const char* function, std::span<const std::int64_t> ids,
                             const void* actions, std::span<const bool> active) const {
   const Field& field = description_.action;
-  const std::int64_t count = action_size_ / size_of(field.dtype);
+  const std::int64_t count = action_columns_;
   const auto n = ids.empty() ? num_envs() : static_cast<std::int64_t>(ids.size());
   for (std::int64_t k = 0; k < n; ++k) {
     if (!selected(active, k)) continue;
@@ -34,17 +25,14 @@ void VectorEnv::fail_action(const char* function, std::span<const std::int64_t> 
       const std::int64_t value = field.dtype == FASTRL_INT64
                                      ? static_cast<const std::int64_t*>(actions)[k * count + j]
                                      : static_cast<const std::int32_t*>(actions)[k * count + j];
-      const bool malformed = description_.is_text != 0 && count == 1 && value == kMalformedAction;
-      if (malformed || (static_cast<double>(value) >= field.low[0] &&
-                        static_cast<double>(value) <= field.high[0])) {
+      if (static_cast<std::uint64_t>(value) - static_cast<std::uint64_t>(lowest_action_) <=
+          action_range_) {
         continue;
       }
-      const bool may_be_malformed = description_.is_text != 0 && count == 1;
-      fail_value(function, "actions",
-                 may_be_malformed
-                     ? concat("be from -1 to ", static_cast<std::int64_t>(field.high[0]))
-                     : listed(field),
-                 concat(value, " for environment ", i));
+      fail_value(
+          function, "actions",
+          concat("be from ", lowest_action_, " to ", static_cast<std::int64_t>(field.high[0])),
+          concat(value, " for environment ", i));
     }
   }
   throw std::logic_error("no action is wrong");
@@ -86,26 +74,21 @@ void VectorEnv::check_step(const char* function, std::span<const std::int64_t> i
 void VectorEnv::check_actions(const char* function, std::span<const std::int64_t> ids,
                               const void* actions, std::span<const bool> active) const {
   const auto n = ids.empty() ? num_envs() : static_cast<std::int64_t>(ids.size());
-  const Field& field = description_.action;
-  const std::int64_t columns = action_size_ / size_of(field.dtype);
   bool wrong = false;
-  if (field.space == FASTRL_BOX) {
+  if (description_.action.space == FASTRL_BOX) {
     const auto* values = static_cast<const float*>(actions);
-    wrong = any_wrong(n, columns, active, [&](std::int64_t first, std::int64_t count) {
+    wrong = any_wrong(n, action_columns_, active, [&](std::int64_t first, std::int64_t count) {
       return any_infinite(values + first, count);
     });
   } else {
-    auto low = static_cast<std::int64_t>(field.low[0]);
-    const auto high = static_cast<std::int64_t>(field.high[0]);
-    if (description_.is_text != 0 && columns == 1) low = kMalformedAction;
-    const auto range = static_cast<std::uint64_t>(high - low);
     const auto outside = [&](const auto* values) {
-      return any_wrong(n, columns, active, [&](std::int64_t first, std::int64_t count) {
-        return any_outside(values + first, count, low, range);
+      return any_wrong(n, action_columns_, active, [&](std::int64_t first, std::int64_t count) {
+        return any_outside(values + first, count, lowest_action_, action_range_);
       });
     };
-    wrong = field.dtype == FASTRL_INT64 ? outside(static_cast<const std::int64_t*>(actions))
-                                        : outside(static_cast<const std::int32_t*>(actions));
+    wrong = description_.action.dtype == FASTRL_INT64
+                ? outside(static_cast<const std::int64_t*>(actions))
+                : outside(static_cast<const std::int32_t*>(actions));
   }
   if (wrong) fail_action(function, ids, actions, active);
 }
@@ -113,7 +96,7 @@ void VectorEnv::check_actions(const char* function, std::span<const std::int64_t
 void VectorEnv::draw_actions(std::uint64_t seed, std::int64_t step, std::int64_t begin,
                              std::int64_t end, char* rows) const {
   const Field& field = description_.action;
-  const std::int64_t columns = action_size_ / size_of(field.dtype);
+  const std::int64_t columns = action_columns_;
   for (auto k = begin; k < end; ++k) {
     auto stream = RandomStream::of_level(seed, static_cast<std::uint64_t>(k),
                                          static_cast<std::uint64_t>(step));

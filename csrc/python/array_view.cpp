@@ -1,9 +1,9 @@
 #include "python/array_view.h"
 
+#include <algorithm>
 #include <array>
 
 #include "envs/vector_env.h"
-#include "python/numpy_head.h"
 
 namespace fastrl::python {
 namespace {
@@ -51,43 +51,36 @@ std::int32_t dtype_of_format(const char* format, Py_ssize_t size) {
 
 }  // namespace
 
-ArrayView::ArrayView(nb::handle array, std::int32_t dtype, bool writable) {
-  if (!view_numpy(array.ptr(), dtype, writable)) view_buffer(array.ptr(), dtype, writable);
+ArrayLayout::ArrayLayout(std::int32_t code, std::int64_t rows, bool is_output)
+    : type(readable_array_type()),
+      numpy_dtype(dtypes()[static_cast<std::size_t>(code)]),
+      dtype(code),
+      flags(NumpyHead::kContiguous | NumpyHead::kAligned | (is_output ? NumpyHead::kWritable : 0)),
+      is_written(is_output),
+      bytes(rows * size_of(code)) {
+  shape[0] = rows;
 }
 
-bool ArrayView::view_numpy(PyObject* array, std::int32_t dtype, bool writable) {
-  const NumpyHead* head = numpy_head(array);
-  // A dtype that compares equal may be another object: the buffer protocol finds that out.
-  if (head == nullptr || head->dtype != dtypes()[static_cast<std::size_t>(dtype)]) return false;
-  const int wanted =
-      NumpyHead::kContiguous | NumpyHead::kAligned | (writable ? NumpyHead::kWritable : 0);
-  if (!head->has(wanted)) return true;
-  data_ = head->data;
-  ndim_ = head->ndim;
-  shape_ = head->shape;
-  return true;
+ArrayLayout::ArrayLayout(const fastrl_field& field, std::int64_t rows, bool is_output)
+    : ArrayLayout(field.dtype, rows, is_output) {
+  ndim = field.ndim + 1;
+  std::copy_n(field.shape, field.ndim, shape.begin() + 1);
+  bytes = rows * row_size(field);
 }
 
-void ArrayView::view_buffer(PyObject* array, std::int32_t dtype, bool writable) {
-  const int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
+void ArrayView::view_buffer(PyObject* array, const ArrayLayout& wanted) {
+  const int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (wanted.is_written ? PyBUF_WRITABLE : 0);
   held_ = PyObject_GetBuffer(array, &buffer_, flags) == 0;
   if (!held_) {
     PyErr_Clear();
     return;
   }
-  if (dtype_of_format(buffer_.format, buffer_.itemsize) != dtype) return;
-  data_ = buffer_.buf;
-  ndim_ = buffer_.ndim;
-  shape_ = buffer_.shape;
-}
-
-bool ArrayView::is(const fastrl_field* field, std::int64_t rows) const {
-  const int ndim = field != nullptr ? field->ndim : 0;
-  if (ndim_ != ndim + 1 || shape_[0] != rows) return false;
-  for (int d = 0; d < ndim; ++d) {
-    if (shape_[d + 1] != field->shape[d]) return false;
+  if (dtype_of_format(buffer_.format, buffer_.itemsize) != wanted.dtype ||
+      !wanted.has_shape(buffer_.ndim, buffer_.shape)) {
+    return;
   }
-  return true;
+  data_ = static_cast<std::byte*>(buffer_.buf);
+  num_rows_ = buffer_.shape[0];
 }
 
 }  // namespace fastrl::python

@@ -1,22 +1,33 @@
 // Steps of a batch, at once and in the background.
 #include "python/environment.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
-#include "python/array_view.h"
-
 namespace fastrl::python {
 
+Environment::Environment(std::unique_ptr<VectorEnv> engine, bool is_of_others)
+    : engine_(std::move(engine)),
+      releases_gil_(is_of_others || engine_->num_envs() >= kManyEnvironments ||
+                    engine_->description().heavy_reset != 0),
+      action_(engine_->description().action, engine_->num_envs(), false),
+      reward_(FASTRL_FLOAT64, engine_->num_envs(), true),
+      flag_(FASTRL_BOOL, engine_->num_envs(), true) {
+  const Description& description = engine_->description();
+  for (std::int32_t f = 0; f < description.num_observations; ++f) {
+    observations_.emplace_back(description.observations[f], engine_->num_envs(), true);
+  }
+}
+
 nb::object Environment::step(nb::handle actions, OutputRing& ring) {
-  const Field& field = engine_->description().action;
-  const ArrayView buffer(actions, field.dtype, false);
-  if (!buffer.is(&field, engine_->num_envs())) return nb::none();
+  const ArrayView action(actions, action_);
+  if (!action.is_as_wanted()) return nb::none();
   OutputSet* set = nullptr;
   alone_with_gil("step", [&] {
     set = &ring.acquire();
     const ReleasedGil released(releases_gil_);
-    num_ended_ = engine_->step(buffer.data(), {}, set->outputs);
+    num_ended_ = engine_->step(action.data(), {}, set->outputs);
   });
   begins_with_reset_ = was_reset_first(set->outputs);
   nb::object observation = set->observation();
@@ -26,61 +37,73 @@ nb::object Environment::step(nb::handle actions, OutputRing& ring) {
 }
 
 bool Environment::step_into(nb::handle actions, nb::handle observations, nb::handle rewards,
-                            nb::handle terminated, nb::handle truncated, OutputSet& rest) {
-  const Description& description = engine_->description();
-  const std::int64_t n = engine_->num_envs();
-  const ArrayView action(actions, description.action.dtype, false);
-  const ArrayView reward(rewards, FASTRL_FLOAT64, true);
-  const ArrayView ends(terminated, FASTRL_BOOL, true);
-  const ArrayView cuts(truncated, FASTRL_BOOL, true);
-  if (!action.is(&description.action, n) || !reward.is(nullptr, n) || !ends.is(nullptr, n) ||
-      !cuts.is(nullptr, n)) {
+                            nb::handle terminated, nb::handle truncated, const nb::object& into) {
+  if (!into.is_valid()) return false;
+  const ArrayView action(actions, action_);
+  const ArrayView reward(rewards, reward_);
+  const ArrayView ends(terminated, flag_);
+  const ArrayView cuts(truncated, flag_);
+  if (!action.is_as_wanted() || !reward.is_as_wanted() || !ends.is_as_wanted() ||
+      !cuts.is_as_wanted()) {
     return false;
   }
-  const bool is_single = description.structure == FASTRL_SINGLE;
-  if (!is_single && (!PyTuple_CheckExact(observations.ptr()) ||
-                     PyTuple_GET_SIZE(observations.ptr()) != description.num_observations)) {
-    return false;
-  }
-  std::array<std::optional<ArrayView>, FASTRL_MAX_FIELDS> rows;
-  for (std::int32_t f = 0; f < description.num_observations; ++f) {
-    const Field& field = description.observations[f];
-    auto& row = rows[static_cast<std::size_t>(f)].emplace(
-        is_single ? observations : nb::handle(PyTuple_GET_ITEM(observations.ptr(), f)), field.dtype,
-        true);
-    if (!row.is(&field, n)) return false;
-  }
-  // What is written is also read again: an episode's end from `terminated`, for one.
-  std::array<std::pair<const std::byte*, std::size_t>, FASTRL_MAX_FIELDS + 4> arrays;
-  std::size_t num_arrays = 0;
-  const auto is_apart = [&](const ArrayView& array, std::int64_t row_bytes) {
-    const auto* begin = static_cast<const std::byte*>(array.data());
-    const auto bytes = static_cast<std::size_t>(n * row_bytes);
-    for (std::size_t a = 0; a < num_arrays; ++a) {
-      if (begin < arrays[a].first + arrays[a].second && arrays[a].first < begin + bytes)
-        return false;
-    }
-    arrays[num_arrays++] = {begin, bytes};
+  const auto step = [&](const std::array<std::byte*, FASTRL_MAX_FIELDS>& rows) {
+    if (!are_apart(action.data(), rows, reward.data(), ends.data(), cuts.data())) return false;
+    const nb::object kept = into;  // whatever becomes of `into_` while the interpreter is let go
+    OutputSet& set = *nb::inst_ptr<OutputSet>(kept);
+    alone_with_gil("step_into", [&] {
+      std::ranges::copy_n(reinterpret_cast<char* const*>(rows.data()), std::ssize(observations_),
+                          set.outputs.observations.base);
+      set.outputs.rewards = reinterpret_cast<double*>(reward.data());
+      set.outputs.terminated = reinterpret_cast<std::uint8_t*>(ends.data());
+      set.outputs.truncated = reinterpret_cast<std::uint8_t*>(cuts.data());
+      const ReleasedGil released(releases_gil_);
+      num_ended_ = engine_->step(action.data(), {}, set.outputs, "step_into");
+    });
+    if (!into_.is(kept)) into_ = kept;
     return true;
   };
-  bool are_apart = is_apart(action, row_size(description.action)) && is_apart(reward, 8) &&
-                   is_apart(ends, 1) && is_apart(cuts, 1);
-  for (std::int32_t f = 0; are_apart && f < description.num_observations; ++f) {
-    are_apart = is_apart(*rows[static_cast<std::size_t>(f)], row_size(description.observations[f]));
+  std::array<std::byte*, FASTRL_MAX_FIELDS> rows;
+  if (engine_->description().structure == FASTRL_SINGLE) {
+    const ArrayView row(observations, observations_[0]);
+    if (!row.is_as_wanted()) return false;
+    rows[0] = row.data();
+    return step(rows);
   }
-  if (!are_apart) return false;
-  alone_with_gil("step_into", [&] {
-    Outputs& outputs = rest.outputs;
-    for (std::int32_t f = 0; f < description.num_observations; ++f) {
-      outputs.observations.base[f] = static_cast<char*>(rows[static_cast<std::size_t>(f)]->data());
+  if (!PyTuple_CheckExact(observations.ptr()) ||
+      PyTuple_GET_SIZE(observations.ptr()) != std::ssize(observations_)) {
+    return false;
+  }
+  std::array<std::optional<ArrayView>, FASTRL_MAX_FIELDS> views;
+  for (std::size_t f = 0; f < observations_.size(); ++f) {
+    const nb::handle array = PyTuple_GET_ITEM(observations.ptr(), static_cast<Py_ssize_t>(f));
+    const ArrayView& row = views[f].emplace(array, observations_[f]);
+    if (!row.is_as_wanted()) return false;
+    rows[f] = row.data();
+  }
+  return step(rows);
+}
+
+// What is written is also read again: an episode's end from `terminated`, for one.
+bool Environment::are_apart(const std::byte* action,
+                            const std::array<std::byte*, FASTRL_MAX_FIELDS>& rows,
+                            const std::byte* reward, const std::byte* ends,
+                            const std::byte* cuts) const {
+  std::array<std::span<const std::byte>, FASTRL_MAX_FIELDS + 4> arrays;
+  std::size_t num_arrays = 0;
+  const auto is_apart = [&](const std::byte* begin, const ArrayLayout& layout) {
+    const std::byte* end = begin + layout.bytes;
+    for (std::size_t a = 0; a < num_arrays; ++a) {
+      if (begin < std::to_address(arrays[a].end()) && arrays[a].data() < end) return false;
     }
-    outputs.rewards = static_cast<double*>(reward.data());
-    outputs.terminated = static_cast<std::uint8_t*>(ends.data());
-    outputs.truncated = static_cast<std::uint8_t*>(cuts.data());
-    const ReleasedGil released(releases_gil_);
-    num_ended_ = engine_->step(action.data(), {}, outputs, "step_into");
-  });
-  return true;
+    arrays[num_arrays++] = {begin, end};
+    return true;
+  };
+  for (std::size_t f = 0; f < observations_.size(); ++f) {
+    if (!is_apart(rows[f], observations_[f])) return false;
+  }
+  return is_apart(action, action_) && is_apart(reward, reward_) && is_apart(ends, flag_) &&
+         is_apart(cuts, flag_);
 }
 
 nb::object Environment::step_some(std::uintptr_t actions, std::uintptr_t active, OutputRing& ring) {
@@ -185,8 +208,19 @@ void bind_steps(nb::class_<Environment>& c) {
            })
       .def("step", &Environment::step, nb::arg().none(), nb::arg())
       .def("step_some", &Environment::step_some)
-      .def("step_into", &Environment::step_into, nb::arg().none(), nb::arg().none(),
-           nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg())
+      .def(
+          "step_into",
+          [](Environment& self, nb::handle actions, nb::handle observations, nb::handle rewards,
+             nb::handle terminated, nb::handle truncated, nb::handle_t<OutputSet> into) {
+            return self.step_into(actions, observations, rewards, terminated, truncated,
+                                  nb::borrow(into));
+          },
+          nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg().none(),
+          nb::arg())
+      .def("forget_into", &Environment::forget_into)
+      .def_prop_ro(
+          "into",
+          [](const Environment& self) { return self.into().is_valid() ? self.into() : nb::none(); })
       .def("send", &Environment::send)
       .def("receive", &Environment::receive)
       .def("close", &Environment::close)

@@ -1,7 +1,9 @@
 // One batch of environments as Python sees it.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,6 +13,7 @@
 #include "core/check.h"
 #include "envs/asynchronous.h"
 #include "envs/vector_env.h"
+#include "python/array_view.h"
 #include "python/bind.h"
 #include "python/output_ring.h"
 
@@ -25,8 +28,8 @@ std::span<const T> view(std::uintptr_t address, std::int64_t size) {
 // A second thread is refused, it does not wait.
 class Environment {
  public:
-  explicit Environment(std::unique_ptr<VectorEnv> engine)
-      : engine_(std::move(engine)), releases_gil_(engine_->num_envs() >= kFewEnvironments) {}
+  // Steps of other people's environments may take any time.
+  Environment(std::unique_ptr<VectorEnv> engine, bool is_of_others);
   ~Environment() { end_asynchronous(); }
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;
@@ -45,10 +48,14 @@ class Environment {
 
   // None if the array is not as the environment wants it.
   nb::object step(nb::handle actions, OutputRing& ring);
-  // False if an array is not as the environment wants it. `observations` is an array where that is
-  // all there is to observe, else a tuple.
+  // False if an array is not as the environment wants it, or there is no `into`, the OutputSet of
+  // all that the caller gives no array for. `observations` is an array where that is all there is
+  // to observe, else a tuple.
   bool step_into(nb::handle actions, nb::handle observations, nb::handle rewards,
-                 nb::handle terminated, nb::handle truncated, OutputSet& rest);
+                 nb::handle terminated, nb::handle truncated, const nb::object& into);
+  // The one of the last step_into.
+  const nb::object& into() const { return into_; }
+  void forget_into() { into_.reset(); }
   // The set that was written. It is taken while nobody else can take it, too.
   nb::object step_some(std::uintptr_t actions, std::uintptr_t active, OutputRing& ring);
 
@@ -66,8 +73,8 @@ class Environment {
   void close();
 
  private:
-  // Fewer are stepped faster than the interpreter is handed over.
-  static constexpr std::int64_t kFewEnvironments = 32;
+  // Fewer take some microseconds, a good part of which letting the interpreter go would be.
+  static constexpr std::int64_t kManyEnvironments = 128;
 
   class Exclusive {
    public:
@@ -98,6 +105,8 @@ class Environment {
   void check_process(const char* function);
   void end_asynchronous();
   bool was_reset_first(const Outputs& outputs) const;
+  bool are_apart(const std::byte* action, const std::array<std::byte*, FASTRL_MAX_FIELDS>& rows,
+                 const std::byte* reward, const std::byte* ends, const std::byte* cuts) const;
 
   template <typename Call>
   std::invoke_result_t<Call> alone_with_gil(const char* function, Call&& call) {
@@ -113,6 +122,9 @@ class Environment {
 
   std::unique_ptr<VectorEnv> engine_;
   bool releases_gil_;
+  ArrayLayout action_, reward_, flag_;
+  std::vector<ArrayLayout> observations_;
+  nb::object into_;
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   std::int64_t num_ended_ = 0;
   bool begins_with_reset_ = false;
@@ -127,6 +139,7 @@ Outputs outputs_of(const VectorEnv& env, const nb::dict& addresses);
 // Parts of bind_envs.
 void bind_description(nb::module_& m);
 void bind_outputs(nb::module_& m);
+void bind_calls(nb::module_& m);
 void bind_steps(nb::class_<Environment>& c);
 void bind_time(nb::class_<Environment>& c);
 void bind_levels(nb::class_<Environment>& c);

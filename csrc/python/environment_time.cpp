@@ -15,12 +15,13 @@ class ChosenIds {
       ids_.emplace(&one_, 1);
       return;
     }
-    array_.emplace(ids, FASTRL_INT64, false);
-    const std::int64_t n = array_->num_rows();
-    if (!array_->is(nullptr, n)) {
+    static const ArrayLayout layout(FASTRL_INT64, ArrayLayout::kAnyRows, false);
+    array_.emplace(ids, layout);
+    if (!array_->is_as_wanted()) {
       throw nb::type_error("ids must be None, an integer or an array of int64");
     }
-    ids_.emplace(static_cast<const std::int64_t*>(array_->data()), static_cast<std::size_t>(n));
+    ids_.emplace(reinterpret_cast<const std::int64_t*>(array_->data()),
+                 static_cast<std::size_t>(array_->num_rows()));
   }
 
   Selection of(const VectorEnv& engine) const {

@@ -45,14 +45,15 @@ std::unique_ptr<Environment> make(nb::handle source, bool fast, const nb::dict& 
       .wrappers = wrapper_options_of(wrappers)};
   if (nb::isinstance<nb::str>(source)) {
     return std::make_unique<Environment>(
-        make_vector_env(nb::cast<std::string>(source), fast, vector_options, std::move(options)));
+        make_vector_env(nb::cast<std::string>(source), fast, vector_options, std::move(options)),
+        false);
   }
   const fastrl_environment& table = table_of(source, "make_vec", "id");
   if (fast) {
     fail_value("make_vec", "precision", concat("be 'exact' for ", table.id), "'fast'");
   }
   return std::make_unique<Environment>(
-      std::make_unique<VectorEnv>(table, "", vector_options, std::move(options)));
+      std::make_unique<VectorEnv>(table, "", vector_options, std::move(options)), true);
 }
 
 }  // namespace
@@ -102,6 +103,7 @@ void bind_envs(nb::module_& m) {
       .def_prop_ro("can_solve", [](const Environment& self) { return self.engine().can_solve(); })
       .def_prop_ro("slot_size", [](const Environment& self) { return self.engine().slot_size(); });
   bind_outputs(m);
+  bind_calls(m);
   bind_steps(c);
   bind_time(c);
   bind_levels(c);

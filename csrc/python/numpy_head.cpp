@@ -5,7 +5,7 @@
 namespace fastrl::python {
 namespace {
 
-PyTypeObject* readable_type() {
+PyTypeObject* find_readable_type() {
   const nb::module_ numpy = nb::module_::import_("numpy");
   const nb::object probe = numpy.attr("zeros")(nb::make_tuple(3, 5), "float32");
   const auto* head = reinterpret_cast<const NumpyHead*>(probe.ptr());
@@ -22,10 +22,9 @@ PyTypeObject* readable_type() {
 
 }  // namespace
 
-const NumpyHead* numpy_head(PyObject* array) {
-  static PyTypeObject* const type = readable_type();
-  if (type == nullptr || Py_TYPE(array) != type) return nullptr;
-  return reinterpret_cast<const NumpyHead*>(array);
+PyTypeObject* readable_array_type() {
+  static PyTypeObject* const type = find_readable_type();
+  return type;
 }
 
 }  // namespace fastrl::python

@@ -24,8 +24,15 @@ struct NumpyHead {
   bool has(int wanted) const { return (flags & wanted) == wanted; }
 };
 
-// Null for anything but an array of NumPy's own type, and if heads say something else than the
-// arrays' attributes, which is found out once.
-const NumpyHead* numpy_head(PyObject* array);
+// NumPy's own type; null if heads say something else than the arrays' attributes, which is found
+// out once.
+PyTypeObject* readable_array_type();
+
+// Null for anything but an array of that type.
+inline const NumpyHead* numpy_head(PyObject* array) {
+  PyTypeObject* const type = readable_array_type();
+  if (type == nullptr || Py_TYPE(array) != type) return nullptr;
+  return reinterpret_cast<const NumpyHead*>(array);
+}
 
 }  // namespace fastrl::python

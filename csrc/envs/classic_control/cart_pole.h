@@ -96,13 +96,25 @@ struct CartPole {
   }
 
   template <typename Number>
+  struct Waves {
+    Number sine;
+    Number cosine;
+  };
+
+  template <typename Number>
+  FASTRL_INLINE FASTRL_HOST_DEVICE static void waves(const State<Number>& s, Waves<Number>& of) {
+    sine_cosine(s.theta, of.sine, of.cosine);
+  }
+
+  template <typename Number>
   FASTRL_INLINE FASTRL_HOST_DEVICE static void step(const Params<ScalarOf<Number>>& p,
-                                                    State<Number>& s, const Number& action,
+                                                    const Waves<Number>& pole, State<Number>& s,
+                                                    const Number& action,
                                                     Outcome<Number>& outcome) {
     using Scalar = ScalarOf<Number>;
     const Number force = action == Scalar{1} ? Number{} + p.force_mag : Number{} - p.force_mag;
-    Number sine, cosine;
-    sine_cosine(s.theta, sine, cosine);
+    const Number sine = pole.sine;
+    const Number cosine = pole.cosine;
     const Number push =
         (force + p.polemass_length * (s.theta_dot * s.theta_dot) * sine) / p.total_mass;
     const Number theta_acceleration =

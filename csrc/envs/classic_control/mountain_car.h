@@ -53,13 +53,22 @@ struct MountainCar {
   }
 
   template <typename Number>
+  struct Waves {
+    Number slope;
+  };
+
+  template <typename Number>
+  FASTRL_INLINE FASTRL_HOST_DEVICE static void waves(const State<Number>& s, Waves<Number>& of) {
+    cosine(Number(ScalarOf<Number>{3} * s.position), of.slope);
+  }
+
+  template <typename Number>
   FASTRL_INLINE FASTRL_HOST_DEVICE static void step(const Params<ScalarOf<Number>>& p,
-                                                    State<Number>& s, const Number& action,
+                                                    const Waves<Number>& of, State<Number>& s,
+                                                    const Number& action,
                                                     Outcome<Number>& outcome) {
     using Scalar = ScalarOf<Number>;
-    Number slope;
-    cosine(Number(Scalar{3} * s.position), slope);
-    drive(p.valley, Number((action - Scalar{1}) * p.force + slope * -p.gravity), s,
+    drive(p.valley, Number((action - Scalar{1}) * p.force + of.slope * -p.gravity), s,
           outcome.terminated);
     outcome.reward = Number{} - Scalar{1};
   }

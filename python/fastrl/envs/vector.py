@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import gymnasium
 import numpy as np
@@ -30,6 +30,13 @@ from fastrl.envs.spaces import field_space, observation_space
 from fastrl.envs.time_travel import TimeTravel
 from fastrl.envs.unrolling import Rollout, Unrolled, collect, unroll
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _native_first(method: _Method) -> _Method:
+    """Calls whose arrays are as wanted never get to `method`: the native side answers them."""
+    return cast(_Method, _core.native_step_into(method))
+
 
 class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any, Any]):
     """B native environments of one kind; made by `make_vec`.
@@ -52,7 +59,6 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
 
     _ring: Any
     _rings: dict[int, Any]
-    _into: Any
 
     def __init__(
         self,
@@ -173,6 +179,7 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
         outputs = self._step_converted(actions, active)
         return self._finished(outputs, step_of(outputs))
 
+    @_native_first
     def step_into(
         self, actions: Any, *, observations: Any, rewards: Any, terminated: Any, truncated: Any
     ) -> None:
@@ -190,7 +197,7 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
         the infos. In "same_step" mode `final_observations` has the last observations of ended
         episodes.
         """
-        into = self._into or self._make_outputs(self.num_envs)()
+        into = self._native.into or self._make_outputs(self.num_envs)()
         try:
             rows = observations if self._single else flat(self._description, observations)
         except (IndexError, KeyError, TypeError):
@@ -200,7 +207,6 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
                 "observations", wanted, type(observations).__name__, kind=TypeError
             ) from None
         if self._native.step_into(actions, rows, rewards, terminated, truncated, into):
-            self._into = into
             return
         converted = check_actions(
             Arguments("step_into"), actions, self._description, (self.num_envs,)
@@ -216,7 +222,6 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
         observed = rows[0] if self._single else rows
         if not self._native.step_into(converted, observed, *rest, into):
             raise RuntimeError("step_into: the arrays passed every check and were refused")
-        self._into = into
 
     @property
     def step_infos(self) -> dict[str, Any]:
@@ -225,9 +230,10 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
         They are those that the step wrote: in "same_step" mode what `step` moves to `final_info`
         stays here, and dtypes do not change after a reset as Gymnasium's toy text has it.
         """
-        if self._into is None:
+        into = self._native.into
+        if into is None:
             raise RuntimeError("step_infos: there was no step_into yet")
-        infos: dict[str, Any] = self._into.info_dict()
+        infos: dict[str, Any] = into.info_dict()
         return infos
 
     @property
@@ -292,7 +298,7 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
         self._waiting_final: Arrays | None = None
         self._ring: Any = _core.OutputRing(self._make_outputs(self.num_envs))
         self._rings: dict[int, Any] = {self.num_envs: self._ring}
-        self._into: Any = None
+        self._native.forget_into()
 
     @property
     def _reset_infos(self) -> set[str]:
