@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstring>
 #include <new>
+#include <type_traits>
 #include <vector>
 
 namespace fastrl {
@@ -30,6 +31,27 @@ inline void copy_bytes(std::byte* to, const std::byte* from, std::size_t size) {
     return;
   }
   for (std::size_t i = 0; i < size; i += 8) std::memcpy(to + i, from + i, 8);
+}
+
+// Calls loop(size) with a size that the compiler knows where it is a few words: for loops of copies.
+template <typename Loop>
+void with_known_size(std::size_t size, Loop&& loop) {
+  switch (size) {
+#define FASTRL_KNOWN(bytes) \
+  case bytes:               \
+    return loop(std::integral_constant<std::size_t, bytes>{})
+    FASTRL_KNOWN(8);
+    FASTRL_KNOWN(16);
+    FASTRL_KNOWN(24);
+    FASTRL_KNOWN(32);
+    FASTRL_KNOWN(40);
+    FASTRL_KNOWN(48);
+    FASTRL_KNOWN(56);
+    FASTRL_KNOWN(64);
+#undef FASTRL_KNOWN
+    default:
+      return loop(size);
+  }
 }
 
 }  // namespace fastrl

@@ -237,10 +237,11 @@ class VectorEnv {
   }
   void get_state(std::int64_t i, std::byte* state) const;
   void put_state(std::int64_t i, const std::byte* state);
-  void read_slot(std::int64_t i, std::byte* slot) const;
-  void write_slot(std::int64_t i, const std::byte* slot, RngMode rng);
-  void write_slots(const Selection& targets, const std::byte* slots, std::size_t stride,
-                   RngMode rng);
+  template <typename Byte>
+  struct Slots;
+  void read_slots(const Slots<std::byte>& to) const;
+  std::int64_t write_slots(const Slots<const std::byte>& from, RngMode rng);
+  void put_slots(const Selection& targets, const std::byte* slots, std::size_t stride, RngMode rng);
   void fork(std::int64_t i, const std::byte* stream);
 
   struct StepPlan;

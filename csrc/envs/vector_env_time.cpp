@@ -17,6 +17,30 @@ constexpr std::int64_t kCopyGrain = 512;
 
 }  // namespace
 
+// Slots of some of a selection's environments, from place `begin` to `end`.
+template <typename Byte>
+struct VectorEnv::Slots {
+  static constexpr std::int64_t kBlock = 64;  // stay in the nearest cache from part to part
+
+  const Selection& ids;
+  Byte* slots;
+  std::size_t stride;
+  std::int64_t begin;
+  std::int64_t end;
+
+  template <typename Call>
+  void each(Call&& call) const {
+    for (auto k = begin; k < end; ++k) call(ids[k], slots + at(k) * stride);
+  }
+
+  template <typename Call>
+  void in_blocks(Call&& call) const {
+    for (auto k = begin; k < end; k += kBlock) {
+      call(Slots{ids, slots, stride, k, std::min(end, k + kBlock)});
+    }
+  }
+};
+
 void VectorEnv::get_state(std::int64_t i, std::byte* state) const {
   if (table_.lanes > 1) {
     table_.get(states_.data(), i, state);
@@ -33,22 +57,42 @@ void VectorEnv::put_state(std::int64_t i, const std::byte* state) {
   }
 }
 
-void VectorEnv::read_slot(std::int64_t i, std::byte* slot) const {
-  // Field by field: a header put together first and then copied whole would wait for its own
-  // stores, for longer than all the rest takes.
-  const auto put = [slot](std::size_t offset, const auto& value) {
-    std::memcpy(slot + offset, &value, sizeof(value));
-  };
-  put(offsetof(SlotHeader, source), sources_[at(i)]);
-  put(offsetof(SlotHeader, episode_return), returns_[at(i)]);
-  put(offsetof(SlotHeader, level), level_indices_[at(i)]);
-  put(offsetof(SlotHeader, elapsed_steps), elapsed_[at(i)]);
-  put(offsetof(SlotHeader, phase), static_cast<std::uint32_t>(phases_[at(i)]));
-  std::byte* stream = slot + sizeof(SlotHeader);
-  copy_bytes(stream, random(i), table_.random_size);
-  std::byte* state = stream + table_.random_size;
-  get_state(i, state);
-  if (wrappers_) std::memcpy(state + table_.state_size, record(i), wrappers_->record_size());
+// Part by part: copies of a size that is known, from and to addresses that stay in registers. Field
+// by field: a header put together first and then copied whole would wait for its own stores, for
+// longer than all the rest takes.
+void VectorEnv::read_slots(const Slots<std::byte>& to) const {
+  to.each([sources = sources_.data(), returns = returns_.data(), levels = level_indices_.data(),
+           elapsed = elapsed_.data(), phases = phases_.data()](std::int64_t i, std::byte* slot) {
+    const auto put = [slot](std::size_t offset, const auto& value) {
+      std::memcpy(slot + offset, &value, sizeof(value));
+    };
+    put(offsetof(SlotHeader, source), sources[i]);
+    put(offsetof(SlotHeader, episode_return), returns[i]);
+    put(offsetof(SlotHeader, level), levels[i]);
+    put(offsetof(SlotHeader, elapsed_steps), elapsed[i]);
+    put(offsetof(SlotHeader, phase), static_cast<std::uint32_t>(phases[i]));
+  });
+  with_known_size(table_.random_size, [&](auto size) {
+    to.each([size, streams = randoms_.data()](std::int64_t i, std::byte* slot) {
+      std::memcpy(slot + sizeof(SlotHeader), streams + at(i) * size, size);
+    });
+  });
+  const std::size_t offset = sizeof(SlotHeader) + table_.random_size;
+  if (table_.lanes > 1) {
+    to.each([&](std::int64_t i, std::byte* slot) {
+      table_.get(states_.data(), i, slot + offset);
+    });
+  } else {
+    with_known_size(table_.state_size, [&](auto size) {
+      to.each([size, offset, states = states_.data()](std::int64_t i, std::byte* slot) {
+        std::memcpy(slot + offset, states + at(i) * size, size);
+      });
+    });
+  }
+  if (!wrappers_) return;
+  to.each([&](std::int64_t i, std::byte* slot) {
+    std::memcpy(slot + offset + table_.state_size, record(i), wrappers_->record_size());
+  });
 }
 
 // A new stream of environment i, out of a recorded one and its own.
@@ -60,29 +104,56 @@ void VectorEnv::fork(std::int64_t i, const std::byte* stream) {
   ++begun_[at(i)];
 }
 
-// The environment's sequence of levels stays unless all is restored.
-void VectorEnv::write_slot(std::int64_t i, const std::byte* slot, RngMode rng) {
-  // Field by field, as they are read.
-  const auto get = [slot](std::size_t offset, auto& value) {
-    std::memcpy(&value, slot + offset, sizeof(value));
-  };
-  std::uint32_t phase;
-  get(offsetof(SlotHeader, episode_return), returns_[at(i)]);
-  get(offsetof(SlotHeader, level), level_indices_[at(i)]);
-  ++begun_[at(i)];
-  get(offsetof(SlotHeader, elapsed_steps), elapsed_[at(i)]);
-  get(offsetof(SlotHeader, phase), phase);
-  phases_[at(i)] = static_cast<Phase>(phase);
-  const std::byte* stream = slot + sizeof(SlotHeader);
+// The environment's sequence of levels stays unless all is restored. Returns how many more have been
+// reset now.
+std::int64_t VectorEnv::write_slots(const Slots<const std::byte>& from, RngMode rng) {
+  std::int64_t num_set = 0;
+  from.each([&num_set, returns = returns_.data(), levels = level_indices_.data(),
+             begun = begun_.data(), elapsed = elapsed_.data(),
+             phases = phases_.data()](std::int64_t i, const std::byte* slot) {
+    const auto get = [slot](std::size_t offset, auto& value) {
+      std::memcpy(&value, slot + offset, sizeof(value));
+    };
+    std::uint32_t phase;
+    get(offsetof(SlotHeader, episode_return), returns[i]);
+    get(offsetof(SlotHeader, level), levels[i]);
+    ++begun[i];
+    get(offsetof(SlotHeader, elapsed_steps), elapsed[i]);
+    get(offsetof(SlotHeader, phase), phase);
+    num_set += (phases[i] == Phase::kUnset) - (static_cast<Phase>(phase) == Phase::kUnset);
+    phases[i] = static_cast<Phase>(phase);
+  });
   if (rng == RngMode::kRestore) {
-    get(offsetof(SlotHeader, source), sources_[at(i)]);
-    copy_bytes(random(i), stream, table_.random_size);
+    from.each([sources = sources_.data()](std::int64_t i, const std::byte* slot) {
+      std::memcpy(&sources[i], slot + offsetof(SlotHeader, source), sizeof(LevelSource));
+    });
+    with_known_size(table_.random_size, [&](auto size) {
+      from.each([size, streams = randoms_.data()](std::int64_t i, const std::byte* slot) {
+        std::memcpy(streams + at(i) * size, slot + sizeof(SlotHeader), size);
+      });
+    });
   } else if (rng == RngMode::kFork) {
-    fork(i, stream);
+    from.each([&](std::int64_t i, const std::byte* slot) { fork(i, slot + sizeof(SlotHeader)); });
   }
-  const std::byte* state = state_in(slot);
-  put_state(i, state);
-  if (wrappers_) std::memcpy(record(i), state + table_.state_size, wrappers_->record_size());
+  const std::size_t offset = sizeof(SlotHeader) + table_.random_size;
+  if (table_.lanes > 1) {
+    from.each([&](std::int64_t i, const std::byte* slot) {
+      table_.put(states_.data(), i, slot + offset);
+    });
+  } else {
+    with_known_size(table_.state_size, [&](auto size) {
+      from.each([size, offset, states = states_.data()](std::int64_t i, const std::byte* slot) {
+        std::memcpy(states + at(i) * size, slot + offset, size);
+      });
+    });
+  }
+  if (wrappers_) {
+    from.each([&](std::int64_t i, const std::byte* slot) {
+      std::memcpy(record(i), slot + offset + table_.state_size, wrappers_->record_size());
+    });
+  }
+  from.each([&](std::int64_t i, const std::byte*) { history_.forget(i); });
+  return num_set;
 }
 
 // With which its state is to be read.
@@ -136,24 +207,20 @@ Snapshot VectorEnv::snapshot(const Selection& ids) const {
   check_ids("snapshot", "ids", ids.ids());
   Snapshot result(kind_, ids.size());
   parallel(ids.size(), kCopyGrain, [&](std::int64_t begin, std::int64_t end) {
-    for (auto k = begin; k < end; ++k) read_slot(ids[k], result.slots() + at(k) * slot_size_);
+    const Slots<std::byte> all{ids, result.slots(), slot_size_, begin, end};
+    all.in_blocks([&](const Slots<std::byte>& slots) { read_slots(slots); });
   });
   return result;
 }
 
 // The k-th slot goes to targets[k]; with a stride of 0 there is one slot for all.
-void VectorEnv::write_slots(const Selection& targets, const std::byte* slots, std::size_t stride,
-                            RngMode rng) {
+void VectorEnv::put_slots(const Selection& targets, const std::byte* slots, std::size_t stride,
+                          RngMode rng) {
   std::atomic<std::int64_t> num_set{0};
   parallel(targets.size(), kCopyGrain, [&](std::int64_t begin, std::int64_t end) {
     std::int64_t set = 0;
-    for (auto k = begin; k < end; ++k) {
-      const std::int64_t i = targets[k];
-      if (phases_[at(i)] == Phase::kUnset) ++set;
-      write_slot(i, slots + at(k) * stride, rng);
-      if (phases_[at(i)] == Phase::kUnset) --set;
-      history_.forget(i);
-    }
+    const Slots<const std::byte> all{targets, slots, stride, begin, end};
+    all.in_blocks([&](const Slots<const std::byte>& block) { set += write_slots(block, rng); });
     if (set != 0) num_set.fetch_add(set, std::memory_order_relaxed);
   });
   num_unset_ -= num_set.load(std::memory_order_relaxed);
@@ -167,7 +234,7 @@ void VectorEnv::restore(const Snapshot& snapshot, const Selection& ids, RngMode 
                concat(snapshot.count()));
   }
   check_states("restore", snapshot);
-  write_slots(ids, snapshot.slots(), slot_size_, rng);
+  put_slots(ids, snapshot.slots(), slot_size_, rng);
 }
 
 void VectorEnv::branch(const Selection& sources, const Selection& targets, RngMode rng) {
@@ -178,10 +245,8 @@ void VectorEnv::branch(const Selection& sources, const Selection& targets, RngMo
                concat(sources.size()));
   }
   Bytes slots(at(sources.size()) * slot_size_);
-  for (std::int64_t k = 0; k < sources.size(); ++k) {
-    read_slot(sources[k], slots.data() + at(k) * slot_size_);
-  }
-  write_slots(targets, slots.data(), sources.size() == 1 ? 0 : slot_size_, rng);
+  read_slots({sources, slots.data(), slot_size_, 0, sources.size()});
+  put_slots(targets, slots.data(), sources.size() == 1 ? 0 : slot_size_, rng);
 }
 
 // Whoever takes part in the step at places begin, …, end - 1, neighbors together.
