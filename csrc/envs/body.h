@@ -9,7 +9,8 @@
 //   step(params, state, action, outcome)   State<N>, N or SingleOf<N>, Outcome<N>, by reference
 //   observe(params, state, numbers)        State<N>, N[kObservations]
 //   Waves<N>, waves(state, waves)          optional: the sines and cosines that a step needs, which
-//                                          it takes behind params
+//                                          it takes behind params; of vectors of doubles NaN where
+//                                          one double alone has to be asked for
 //   labels(params, state)                  optional, of one environment
 // and its step draws nothing at random. Exact<B> computes in double, as Gymnasium does; Single<B>
 // in float, with the bits of one lane of BlockKernel<B> (block_kernel.h). Where Gymnasium mixes

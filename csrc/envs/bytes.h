@@ -33,7 +33,8 @@ inline void copy_bytes(std::byte* to, const std::byte* from, std::size_t size) {
   for (std::size_t i = 0; i < size; i += 8) std::memcpy(to + i, from + i, 8);
 }
 
-// Calls loop(size) with a size that the compiler knows where it is a few words: for loops of copies.
+// Calls loop(size) with a size that the compiler knows where it is a few words: for loops of
+// copies.
 template <typename Loop>
 void with_known_size(std::size_t size, Loop&& loop) {
   switch (size) {

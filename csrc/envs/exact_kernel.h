@@ -5,17 +5,19 @@
 // Paths     W environments in a row without ids; what does not run among them is computed and not
 //           written. All else goes one by one through Kernel<Exact<B>>.
 // Cost      CartPole: 98 bytes an environment step (state 32 in and 32 out, action 8, observation
-//           16, reward 8, flags 2). One call of the C library's sincos, about 8 ns, takes most of
-//           the time: it reads the rounding mode, for which all arithmetic before it must be done.
-//           So the calls of a group come before its arithmetic, which then overlaps.
-// Numerics  the bits of Exact<B>: the same operations in the same order, none contracted, sines
-//           and cosines by the same library.
+//           16, reward 8, flags 2). A call of the C library's sincos takes 8 ns, most of a step: it
+//           reads the rounding mode, for which all arithmetic before it must be done. So the waves
+//           of a group come before its arithmetic, and the library is asked for those alone that
+//           are not certain without it (certain_trigonometry.h), a fifth.
+// Numerics  the bits of Exact<B>: the same operations in the same order, none contracted, and the
+//           library's sines and cosines.
 // Limits    bodies with Waves whose ExactState is State<double> and whose action is an integer.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -67,16 +69,11 @@ struct ExactKernel {
     return running;
   }
 
-  // Apart from the arithmetic, whose registers every call would have to save. Nothing is found
-  // where none of W environments runs.
-  template <int W>
-  [[gnu::noinline]] static void find_waves(const double* states, const std::uint8_t* run,
-                                           std::int64_t n, WavesOfGroup& waves) {
-    for (std::int64_t i = 0; i < n; ++i) {
-      if (i % W == 0 && count_running<W>(run + i) == 0) {
-        i += W - 1;
-        continue;
-      }
+  // One by one, of the environments at some places of a group.
+  [[gnu::noinline]] static void ask_for_waves(const double* states, const std::uint8_t* places,
+                                              std::int64_t count, WavesOfGroup& waves) {
+    for (std::int64_t n = 0; n < count; ++n) {
+      const int i = places[n];
       State state;
       std::memcpy(&state, states + i * kFields, sizeof(State));
       Waves found;
@@ -85,6 +82,40 @@ struct ExactKernel {
       std::memcpy(numbers, &found, sizeof(found));
       for (int w = 0; w < kWaves; ++w) waves.of[w][i] = numbers[w];
     }
+  }
+
+  // Zeros where none of W environments runs.
+  template <int W>
+  FASTRL_INLINE static void find_waves(const double* states, const std::uint8_t* run,
+                                       std::int64_t n, WavesOfGroup& waves) {
+    using V = WideDoubles<W>;
+    alignas(64) std::int64_t is_missing[kGroup];
+    for (std::int64_t i = 0; i < n; i += W) {
+      V found[kWaves] = {};
+      if (count_running<W>(run + i) != 0) {
+        V fields[kFields];
+        load_rows(states + i * kFields, fields, std::make_integer_sequence<int, W>{});
+        B::waves(reinterpret_cast<const typename B::template State<V>&>(fields),
+                 reinterpret_cast<typename B::template Waves<V>&>(found));
+      }
+      IntegersOf<V> missing{};
+      for (int w = 0; w < kWaves; ++w) {
+        std::memcpy(waves.of[w] + i, &found[w], sizeof(V));
+        // The sign of infinity's bits less a NaN's: GCC 12 compares 512 bits lane by lane.
+        constexpr std::int64_t kInfinity = 0x7ff0000000000000;
+        const auto bits = __builtin_bit_cast(IntegersOf<V>, found[w]);
+        missing |= kInfinity - (bits & std::numeric_limits<std::int64_t>::max());
+      }
+      missing = (missing >> 63) & 1;
+      std::memcpy(is_missing + i, &missing, sizeof(missing));
+    }
+    std::uint8_t places[kGroup];
+    std::int64_t count = 0;
+    for (int i = 0; i < static_cast<int>(n); ++i) {
+      places[count] = static_cast<std::uint8_t>(i);
+      count += is_missing[i];
+    }
+    if (count > 0) ask_for_waves(states, places, count, waves);
   }
 
   // `first` is their place in the group.

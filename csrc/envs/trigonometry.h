@@ -1,8 +1,8 @@
 // Sines, cosines and angles for every number type of number.h.
 //
-// Math      double and its vectors: the C library, lane by lane. float and its vectors: the
-// argument less the nearest multiple of π/2
-//           or π (Cody and Waite's subtraction in three parts), then a polynomial.
+// Math      double and its vectors: the C library's numbers. float and its vectors: the argument
+//           less the nearest multiple of π/2 or π (Cody and Waite's subtraction in three parts),
+//           then a polynomial.
 // Cost      sine_cosine 27 operations, sine or cosine 17, wrap_angle 7; no branch, no division.
 // Numerics  absolute error at most 1.3e-7 for |x| ≤ 8192 (tests/cpp/test_classic_control.cpp); the
 //           same bits for a float and for each lane of a vector, in every instruction set.
@@ -14,6 +14,7 @@
 #include <numbers>
 #include <type_traits>
 
+#include "envs/certain_trigonometry.h"
 #include "envs/number.h"
 
 namespace fastrl {
@@ -60,12 +61,6 @@ FASTRL_INLINE FASTRL_HOST_DEVICE void sine_cosine(const Number& x, Number& sine,
   if constexpr (std::is_same_v<Number, double>) {
     sine = std::sin(x);
     cosine = std::cos(x);
-  } else if constexpr (std::is_same_v<ScalarOf<Number>, double>) {
-    sine = cosine = x;
-    for (std::size_t lane = 0; lane < sizeof(x) / sizeof(double); ++lane) {
-      sine[lane] = std::sin(x[lane]);
-      cosine[lane] = std::cos(x[lane]);
-    }
   } else {
     const Number shifted = x * (2.0f * std::numbers::inv_pi_v<float>)+detail::kRoundingShift;
     const auto quarter = __builtin_bit_cast(IntegersOf<Number>, shifted);
@@ -84,6 +79,17 @@ FASTRL_INLINE FASTRL_HOST_DEVICE void sine_cosine(const Number& x, Number& sine,
     cosine = swapped ? s : c;
     detail::negate_where_odd<Number>(quarter >> 1, sine);
     detail::negate_where_odd<Number>((quarter + 1) >> 1, cosine);
+  }
+}
+
+// The same, but for vectors of doubles NaN in lanes that only the C library can tell.
+template <typename Number>
+FASTRL_INLINE FASTRL_HOST_DEVICE void sine_cosine_or_nan(const Number& x, Number& sine,
+                                                         Number& cosine) {
+  if constexpr (std::is_same_v<ScalarOf<Number>, double> && !std::is_same_v<Number, double>) {
+    certain_sine_cosine(x, sine, cosine);
+  } else {
+    sine_cosine(x, sine, cosine);
   }
 }
 

@@ -79,9 +79,7 @@ void VectorEnv::read_slots(const Slots<std::byte>& to) const {
   });
   const std::size_t offset = sizeof(SlotHeader) + table_.random_size;
   if (table_.lanes > 1) {
-    to.each([&](std::int64_t i, std::byte* slot) {
-      table_.get(states_.data(), i, slot + offset);
-    });
+    to.each([&](std::int64_t i, std::byte* slot) { table_.get(states_.data(), i, slot + offset); });
   } else {
     with_known_size(table_.state_size, [&](auto size) {
       to.each([size, offset, states = states_.data()](std::int64_t i, std::byte* slot) {
@@ -104,8 +102,8 @@ void VectorEnv::fork(std::int64_t i, const std::byte* stream) {
   ++begun_[at(i)];
 }
 
-// The environment's sequence of levels stays unless all is restored. Returns how many more have been
-// reset now.
+// The environment's sequence of levels stays unless all is restored. Returns how many more have
+// been reset now.
 std::int64_t VectorEnv::write_slots(const Slots<const std::byte>& from, RngMode rng) {
   std::int64_t num_set = 0;
   from.each([&num_set, returns = returns_.data(), levels = level_indices_.data(),

@@ -1,6 +1,12 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
 #include <numbers>
+#include <random>
 
 #include "check.h"
 #include "core/instruction_set.h"
@@ -66,6 +72,107 @@ TEST(trigonometry_is_within_its_bound_and_equal_everywhere) {
   }
   CHECK(worst <= 1.3e-7);
   CHECK(worst_wrap <= 4e-7);
+}
+
+constexpr int kAngles = 8;
+
+template <int W>
+FASTRL_INLINE void certain_waves_of(const double* x, double* to) {
+  using V = WideDoubles<W>;
+  for (int i = 0; i < kAngles; i += W) {
+    V angle, sine, cosine;
+    std::memcpy(&angle, x + i, sizeof(V));
+    sine_cosine_or_nan(angle, sine, cosine);
+    std::memcpy(to + i, &sine, sizeof(V));
+    std::memcpy(to + kAngles + i, &cosine, sizeof(V));
+  }
+}
+using CertainWaves = Compiled<&certain_waves_of<2>, &certain_waves_of<4>, &certain_waves_of<8>>;
+
+struct Certain {
+  std::int64_t sines = 0;
+  std::int64_t cosines = 0;
+};
+
+// The library's bits or NaN, the same in every instruction set.
+void check_certain_waves(const double* x, Certain& certain) {
+  double waves[2 * kAngles];
+  double wide[2 * kAngles];
+  CertainWaves::portable(x, waves);
+  if (instruction_set() >= InstructionSet::kX86V3) {
+    CertainWaves::v3(x, wide);
+    CHECK(std::memcmp(waves, wide, sizeof(waves)) == 0);
+  }
+  if (instruction_set() >= InstructionSet::kX86V4) {
+    CertainWaves::v4(x, wide);
+    CHECK(std::memcmp(waves, wide, sizeof(waves)) == 0);
+  }
+  for (int i = 0; i < kAngles; ++i) {
+    const auto is_library = [](double wave, double library, std::int64_t& count) {
+      if (std::isnan(wave)) return true;
+      ++count;
+      return std::bit_cast<std::uint64_t>(wave) == std::bit_cast<std::uint64_t>(library);
+    };
+    CHECK(is_library(waves[i], std::sin(x[i]), certain.sines));
+    CHECK(is_library(waves[kAngles + i], std::cos(x[i]), certain.cosines));
+  }
+}
+
+// How many angles: FASTRL_TEST_ANGLES, else a million.
+std::int64_t num_angles() {
+  const char* given = std::getenv("FASTRL_TEST_ANGLES");
+  return given != nullptr ? std::atoll(given) : 1'000'000;
+}
+
+TEST(certain_sines_and_cosines_have_the_bits_of_the_library) {
+  const std::int64_t n = num_angles();
+  std::mt19937_64 random(static_cast<std::uint64_t>(n));
+  const auto unit = [&random] { return static_cast<double>(random() >> 11) * 0x1p-53; };
+  Certain certain;
+  double x[kAngles];
+  for (std::int64_t done = 0; done < n; done += kAngles) {
+    for (double& angle : x) angle = (2.0 * unit() - 1.0) * detail::kFurthest;
+    check_certain_waves(x, certain);
+  }
+  if (detail::kLibraryIsKnown) {
+    const auto share = [n](std::int64_t count) {
+      return static_cast<double>(count) / static_cast<double>(n);
+    };
+    CHECK(share(certain.sines) > 0.8 && share(certain.sines) < 0.84);
+    CHECK(share(certain.cosines) > 0.92 && share(certain.cosines) < 0.96);
+  }
+}
+
+TEST(small_and_strange_angles_are_the_library_s_or_its_bits) {
+  std::mt19937_64 random(3);
+  Certain certain;
+  double x[kAngles];
+  for (int power = -1074; power < 1024; ++power) {
+    for (int trial = 0; trial < 4; ++trial) {
+      for (double& angle : x) {
+        const double mantissa =
+            trial == 0 ? 1.0 : 1.0 + static_cast<double>(random() >> 12) * 0x1p-52;
+        angle = std::ldexp(random() % 2 == 0 ? mantissa : -mantissa, power);
+      }
+      check_certain_waves(x, certain);
+    }
+  }
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const double far[kAngles] = {0.0,  -0.0, kInfinity, -kInfinity, NAN, detail::kFurthest,
+                               -0.5, 1e300};
+  Certain none;
+  check_certain_waves(far, none);
+  CHECK(none.sines == 0 && none.cosines == 0);
+  // Doubles around those whose sine or cosine is a power of two.
+  for (const double middle :
+       {0x1p-3, 0x1p-26, 0x1p-27, 0x1p-60, std::asin(0x1p-3), std::acos(1.0 - 0x1p-6)}) {
+    double angle = middle;
+    for (int i = 0; i < 4000; ++i) angle = std::nextafter(angle, 0.0);
+    for (int i = 0; i < 1000; ++i) {
+      for (double& next : x) next = angle = std::nextafter(angle, 1.0);
+      check_certain_waves(x, certain);
+    }
+  }
 }
 
 }  // namespace

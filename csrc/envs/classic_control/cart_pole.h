@@ -103,7 +103,7 @@ struct CartPole {
 
   template <typename Number>
   FASTRL_INLINE FASTRL_HOST_DEVICE static void waves(const State<Number>& s, Waves<Number>& of) {
-    sine_cosine(s.theta, of.sine, of.cosine);
+    sine_cosine_or_nan(s.theta, of.sine, of.cosine);
   }
 
   template <typename Number>
