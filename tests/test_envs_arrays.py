@@ -73,7 +73,7 @@ def test_step_into_writes_the_arrays_of_the_caller():
     for name, wrong, error, message in [
         ("rewards", np.zeros(3, np.float32), TypeError, "`rewards` must have dtype float64, got"),
         ("rewards", np.zeros(4), ValueError, r"`rewards` must have shape \[3\], got \[4\]"),
-        ("truncated", [0, 0, 0], TypeError, "`truncated` must be a NumPy array or a tensor, got"),
+        ("truncated", [0, 0, 0], TypeError, "`truncated` must be a NumPy array, a buffer or a"),
         ("terminated", np.zeros(6, bool)[::2], ValueError, "`terminated` must be contiguous"),
         ("observations", flags[0, 0], TypeError, "`observations` must have dtype int32, got bool"),
     ]:

@@ -229,8 +229,9 @@ def test_arrays_that_step_into_cannot_write():
         ("rewards", frozen, ValueError, "be contiguous, aligned and writable"),
         ("rewards", askew, ValueError, "be contiguous, aligned and writable"),
         ("terminated", np.zeros(B, np.uint8), TypeError, "have dtype bool, got uint8"),
-        ("truncated", [False] * B, TypeError, "be a NumPy array or a tensor, got list"),
-        ("observations", None, TypeError, "be a NumPy array or a tensor, got NoneType"),
+        ("truncated", [False] * B, TypeError, "be a NumPy array, a buffer or a tensor, got list"),
+        ("observations", None, TypeError, "be a NumPy array, a buffer or a tensor, got NoneType"),
+        ("rewards", bytes(8 * B), TypeError, "have dtype float64, got uint8"),
         ("truncated", good["terminated"], ValueError, "not share memory with `terminated`"),
         ("rewards", actions.view(np.float64), ValueError, "not share memory with `actions`"),
         ("rewards", good["observations"][:2].view(np.float64).ravel(), ValueError, "not share"),
@@ -272,10 +273,11 @@ def test_step_into_takes_observations_of_the_same_structure(name, wanted):
     for wrong in (None, 3, {"observation": np.zeros(B)}, np.zeros(B)):
         if name == "Blackjack-v1" and isinstance(wrong, dict | np.ndarray):
             continue  # has a length, which is what the next check names
+        got = r"a dict of \['observation'\]" if isinstance(wrong, dict) else type(wrong).__name__
         refuses(
             env,
             TypeError,
-            f"step_into: `observations` must be {wanted}, got {type(wrong).__name__}",
+            f"step_into: `observations` must be {wanted}, got {got}",
             lambda w=wrong: env.step_into(
                 env.action_space.sample(), observations=w, rewards=np.zeros(B), **flags
             ),

@@ -93,6 +93,17 @@ def test_any_order_of_the_arrays_and_any_way_to_say_the_actions():
     assert_array_equal(rows["observations"], expected[0])
 
 
+def test_buffers_of_others():
+    env, twin = begun(), begun()
+    rows = rows_of(env)
+    buffers = {name: memoryview(array) for name, array in rows.items()}
+    for t in range(6):
+        actions = np.full(B, t % 2, [np.int64, np.int32][t // 3])
+        env.step_into(actions, **buffers)
+        for mine, other in zip(rows.values(), twin.step(actions), strict=False):
+            assert_array_equal(mine, other)
+
+
 def test_arguments_are_those_of_the_method(stepped):
     env, rows = stepped
     actions = np.zeros(B, int)

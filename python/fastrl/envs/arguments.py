@@ -192,9 +192,11 @@ def check_outputs(
         if is_torch(array):
             array = as_numpy(arguments, name, array)
         if not isinstance(array, np.ndarray):
-            raise arguments.error(
-                name, "be a NumPy array or a tensor", type(array).__name__, kind=TypeError
-            )
+            try:
+                array = np.asarray(memoryview(array))
+            except TypeError:
+                rule = "be a NumPy array, a buffer or a tensor"
+                raise arguments.error(name, rule, type(array).__name__, kind=TypeError) from None
         if array.dtype != dtype:
             raise arguments.error(name, f"have dtype {dtype}", array.dtype, kind=TypeError)
         if array.shape != (num_envs, *shape):

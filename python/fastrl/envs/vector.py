@@ -193,9 +193,9 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
             terminated: [B] bool.
             truncated: [B] bool.
 
-        All are C-contiguous NumPy arrays or CPU tensors of memory of their own. `step_infos` has
-        the infos. In "same_step" mode `final_observations` has the last observations of ended
-        episodes.
+        All are C-contiguous NumPy arrays, other buffers or CPU tensors of memory of their own.
+        `step_infos` has the infos. In "same_step" mode `final_observations` has the last
+        observations of ended episodes.
         """
         into = self._native.into or self._make_outputs(self.num_envs)()
         try:
@@ -203,8 +203,10 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
         except (IndexError, KeyError, TypeError):
             names = [field.name for field in self._description.observations]
             wanted = f"be a dict of {names}" if names[0] else f"be a tuple of {len(names)} arrays"
+            is_dict = isinstance(observations, dict)
+            got = f"a dict of {list(observations)}" if is_dict else type(observations).__name__
             raise Arguments("step_into").error(
-                "observations", wanted, type(observations).__name__, kind=TypeError
+                "observations", wanted, got, kind=TypeError
             ) from None
         if self._native.step_into(actions, rows, rewards, terminated, truncated, into):
             return
