@@ -1,6 +1,7 @@
 """Bad calls of a batch, and any sequence of good ones: errors leave it as it was."""
 
 import threading
+import time
 
 import fastrl
 import numpy as np
@@ -35,6 +36,25 @@ def test_a_second_thread_is_refused_and_harms_nothing():
     for _ in range(steps):
         again.step(np.zeros(4096, int))
     assert again.snapshot().tobytes() == env.snapshot().tobytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "call"),
+    [
+        ({}, lambda env: env.unroll(steps=200_000, seed=1)),
+        ({"action_repeat": 100_000}, lambda env: env.step(np.zeros(8, int))),
+    ],
+)
+def test_long_calls_of_few_environments_let_other_threads_run(options, call):
+    env = fastrl.make_vec("Acrobot-v1", 8, **options)
+    env.reset(seed=0)
+    times = [time.monotonic()]
+    worker = threading.Thread(target=call, args=(env,))
+    worker.start()
+    while worker.is_alive():
+        time.sleep(0.0005)
+        times.append(time.monotonic())
+    assert np.diff(times).max() < 0.5 * (times[-1] - times[0])
 
 
 def test_step_errors_leave_the_batch_as_it_was():

@@ -225,7 +225,13 @@ def test_a_later_step_into_that_throws(fuse):
 def test_other_threads_run_while_a_slow_environment_steps(fuse):
     env = make_vec(fuse, 1)
     env.reset(seed=0)
-    stepper = threading.Thread(target=env.step, args=(actions_with(1, e0=SLEEP),))
+    assert_others_run(lambda: env.step(actions_with(1, e0=SLEEP)))
+    assert_others_run(lambda: env.unroll(np.array([[SLEEP]])))
+
+
+def assert_others_run(call):
+    """During a call of a second."""
+    stepper = threading.Thread(target=call)
     times = [time.monotonic()]
     stepper.start()
     while stepper.is_alive():

@@ -1,12 +1,16 @@
 """Calls of `step_into`, most of which the native side answers alone, are calls of a method."""
 
+import copy
+import ctypes
 import gc
 import inspect
 import itertools
+import pickle
 import re
 import sys
 import weakref
 from types import SimpleNamespace
+from typing import get_type_hints
 
 import fastrl
 import numpy as np
@@ -104,6 +108,57 @@ def test_buffers_of_others():
             assert_array_equal(mine, other)
 
 
+def test_buffers_whose_format_names_the_byte_order():
+    env = begun()
+    rows = rows_of(env)
+    for _ in range(2):
+        env.step_into(np.zeros(B, int), **(rows | {"rewards": (ctypes.c_double * B)()}))
+        env.step_into(
+            np.zeros(B, int),
+            **(rows | {"observations": np.ctypeslib.as_array(((ctypes.c_float * 4) * B)())}),
+        )
+    assert len(env.snapshot(np.arange(2, dtype=np.dtype("i8").newbyteorder("<")))) == 2
+
+
+def test_a_tuple_is_no_dict():
+    env = begun(name="BitFlip-v0")
+    names = list(env.single_observation_space)
+    rows = {
+        "observations": {name: np.zeros((B, 8), np.int8) for name in names},
+        "rewards": np.zeros(B),
+        "terminated": np.zeros(B, np.bool_),
+        "truncated": np.zeros(B, np.bool_),
+    }
+    for name, space in env.single_observation_space.items():
+        rows["observations"][name] = np.zeros((B, *space.shape), space.dtype)
+    for _ in range(3):
+        env.step_into(np.zeros(B, int), **rows)
+        wrong = tuple(rows["observations"].values())[::-1]
+        with pytest.raises(TypeError, match=r"^step_into: `observations` must be a dict of \["):
+            env.step_into(np.zeros(B, int), **(rows | {"observations": wrong}))
+
+
+def test_levels_that_change_during_a_call():
+    options = {"autoreset_mode": "same_step", "max_episode_steps": 1}
+    env = fastrl.make_vec("CartPole-v1", B, **options)
+    env.reset(seed=0)
+    levels = env.levels(3, seed=1)
+    rows = rows_of(env)
+
+    class Actions:
+        def __array__(self, dtype=None, copy=None):
+            env.set_levels(levels)
+            env.reset()
+            return np.zeros(B, int)
+
+    env.step_into(np.zeros(B, int), **rows)
+    for _ in range(2):
+        env.step_into(Actions(), **rows)
+        assert "level" in env.step_infos
+        env.step_into(np.ones(B, int), **rows)
+        assert (env.final_observations != 0).any(1).all()
+
+
 def test_arguments_are_those_of_the_method(stepped):
     env, rows = stepped
     actions = np.zeros(B, int)
@@ -153,6 +208,9 @@ def test_it_is_described_and_overridden_as_a_method():
     assert method.__module__ == "fastrl.envs.vector"
     assert method.__doc__.startswith("As `step`, into the caller's arrays")
     assert inspect.ismethoddescriptor(method)
+    assert pickle.loads(pickle.dumps(method)) is method
+    assert copy.deepcopy(method) is method
+    assert get_type_hints(method)["return"] is type(None)
     assert inspect.ismethod(begun().step_into)
     assert list(inspect.signature(begun().step_into).parameters) == ["actions", *ARRAYS]
 

@@ -1,13 +1,13 @@
 // Sines and cosines with the bits of the C library, several at a time, where these are certain.
 //
-// Math      The library's result is a double within E ulp of the true value, E a little above 1/2.
-//           Here the value is known as a double r and a rest e, to D ulp: where |e| < (1 - E - D)
-//           ulp, no other double is within E ulp, and the library has no choice but r. Elsewhere,
-//           and beyond kFurthest, the result is NaN: the library is to be asked.
-//           sin x = x + x³ P(x²), cos x = 1 - x²/2 + x⁴ Q(x²), P and Q the first terms of
+// Math      The library rounds, in the end, a value that is within E ulp of the true one. Here that
+//           is known as a double r and a rest e, to D ulp: where |e| < (1/2 - E - D) ulp, both
+//           round to r. Elsewhere, and beyond kFurthest, the result is NaN: the library is to be
+//           asked. sin x = x + x³ P(x²), cos x = 1 - x²/2 + x⁴ Q(x²), P and Q the first terms of
 //           Taylor's series; what is rounded off 1 - x²/2 and x² is kept.
 // Cost      about 60 operations for both; a fifth of the lanes are left to the library.
-// Numerics  E: 0.548 and 0.51, as glibc's authors state for |x| < 0.85, here with some room.
+// Numerics  E: glibc's authors state errors of 0.548 and 0.51 ulp for |x| < 0.85, half an ulp of
+//           which is the rounding; 0.05 and 0.02 leave some room.
 //           D: x³ P has five roundings of at most 2^-53 and is at most 0.0081 x, which makes 0.04
 //           ulp of x; for the cosine what is rounded is below 10^-4, and D below 0.001. The first
 //           terms left out are 2^-69 of the result. tests/cpp/test_trigonometry.cpp compares with
@@ -25,8 +25,8 @@ namespace detail {
 
 inline constexpr double kFurthest = 0.22;     // CartPole's poles fall at 0.2095
 inline constexpr double kNearest = 0x1p-100;  // -0 is the library's, and what underflows
-inline constexpr double kSineRoom = 1.0 - 0.55 - 0.04;
-inline constexpr double kCosineRoom = 1.0 - 0.52 - 0.01;
+inline constexpr double kSineRoom = 0.5 - 0.05 - 0.04;
+inline constexpr double kCosineRoom = 0.5 - 0.02 - 0.01;
 #if defined(__GLIBC__) && !defined(__UCLIBC__)
 inline constexpr bool kLibraryIsKnown = true;
 #else

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "envs/vector_env.h"
 
@@ -27,8 +28,11 @@ const std::array<PyObject*, FASTRL_FLOAT64 + 1>& dtypes() {
 }
 
 std::int32_t dtype_of_format(const char* format, Py_ssize_t size) {
-  const char c = format == nullptr ? 'B' : format[0];
-  if (format != nullptr && c != '\0' && format[1] != '\0') return -1;
+  if (format == nullptr) format = "B";
+  constexpr bool kIsLittle = std::endian::native == std::endian::little;
+  if (*format == '@' || *format == '=' || *format == (kIsLittle ? '<' : '>')) ++format;
+  const char c = *format;
+  if (c != '\0' && format[1] != '\0') return -1;
   switch (c) {
     case '?':
       return FASTRL_BOOL;

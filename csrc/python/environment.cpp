@@ -9,8 +9,8 @@ namespace fastrl::python {
 
 Environment::Environment(std::unique_ptr<VectorEnv> engine, bool is_of_others)
     : engine_(std::move(engine)),
-      releases_gil_(is_of_others || engine_->num_envs() >= kManyEnvironments ||
-                    engine_->description().heavy_reset != 0),
+      releases_gil_(is_of_others || engine_->description().heavy_reset != 0 ||
+                    engine_->num_envs() * engine_->options().wrappers.action_repeat >= kManySteps),
       action_(engine_->description().action, engine_->num_envs(), false),
       reward_(FASTRL_FLOAT64, engine_->num_envs(), true),
       flag_(FASTRL_BOOL, engine_->num_envs(), true) {
@@ -39,6 +39,7 @@ nb::object Environment::step(nb::handle actions, OutputRing& ring) {
 bool Environment::step_into(nb::handle actions, nb::handle observations, nb::handle rewards,
                             nb::handle terminated, nb::handle truncated, const nb::object& into) {
   if (!into.is_valid()) return false;
+  const nb::object kept = into;  // whatever becomes of `into_` from here on
   const ArrayView action(actions, action_);
   const ArrayView reward(rewards, reward_);
   const ArrayView ends(terminated, flag_);
@@ -49,8 +50,8 @@ bool Environment::step_into(nb::handle actions, nb::handle observations, nb::han
   }
   const auto step = [&](const std::array<std::byte*, FASTRL_MAX_FIELDS>& rows) {
     if (!are_apart(action.data(), rows, reward.data(), ends.data(), cuts.data())) return false;
-    const nb::object kept = into;  // whatever becomes of `into_` while the interpreter is let go
     OutputSet& set = *nb::inst_ptr<OutputSet>(kept);
+    if (set.generation != generation_) return false;
     alone_with_gil("step_into", [&] {
       std::ranges::copy_n(reinterpret_cast<char* const*>(rows.data()), std::ssize(observations_),
                           set.outputs.observations.base);
@@ -140,6 +141,8 @@ bool Environment::receive(std::int64_t n, double timeout, OutputSet& set, std::u
 
 void Environment::set_levels(const Snapshot* levels, const std::vector<double>& weights) {
   alone("set_levels", [&](VectorEnv& engine) { engine.set_levels(levels, weights); });
+  ++generation_;
+  into_.reset();
   end_asynchronous();
 }
 
@@ -217,7 +220,6 @@ void bind_steps(nb::class_<Environment>& c) {
           },
           nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg().none(),
           nb::arg())
-      .def("forget_into", &Environment::forget_into)
       .def_prop_ro(
           "into",
           [](const Environment& self) { return self.into().is_valid() ? self.into() : nb::none(); })

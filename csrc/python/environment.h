@@ -41,7 +41,7 @@ class Environment {
   template <typename Call>
   auto alone(const char* function, Call&& call) {
     return alone_with_gil(function, [&] {
-      const ReleasedGil released(releases_gil_);
+      const nb::gil_scoped_release released;
       return call(*engine_);
     });
   }
@@ -55,7 +55,8 @@ class Environment {
                  nb::handle terminated, nb::handle truncated, const nb::object& into);
   // The one of the last step_into.
   const nb::object& into() const { return into_; }
-  void forget_into() { into_.reset(); }
+  // Raised when infos change: output sets from before are refused.
+  std::int64_t generation() const { return generation_; }
   // The set that was written. It is taken while nobody else can take it, too.
   nb::object step_some(std::uintptr_t actions, std::uintptr_t active, OutputRing& ring);
 
@@ -73,8 +74,8 @@ class Environment {
   void close();
 
  private:
-  // Fewer take some microseconds, a good part of which letting the interpreter go would be.
-  static constexpr std::int64_t kManyEnvironments = 128;
+  // Fewer steps take some microseconds, a good part of which letting the interpreter go would be.
+  static constexpr std::int64_t kManySteps = 128;
 
   class Exclusive {
    public:
@@ -125,6 +126,7 @@ class Environment {
   ArrayLayout action_, reward_, flag_;
   std::vector<ArrayLayout> observations_;
   nb::object into_;
+  std::int64_t generation_ = 0;
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   std::int64_t num_ended_ = 0;
   bool begins_with_reset_ = false;

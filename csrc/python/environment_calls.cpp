@@ -52,6 +52,8 @@ PyObject* step_into(PyObject* const* args, Py_ssize_t num_args, PyObject* names)
   const nb::object native = native_of(args[0]);
   if (!native.is_valid()) return nullptr;
   auto& env = *nb::inst_ptr<Environment>(native);
+  // A dict is Python's to take apart.
+  if (env.engine().description().structure == FASTRL_DICT) return nullptr;
   if (env.step_into(args[1], arrays[0], arrays[1], arrays[2], arrays[3], env.into())) {
     return Py_NewRef(Py_None);
   }

@@ -100,31 +100,35 @@ void bind_description(nb::module_& m) {
 
 void bind_outputs(nb::module_& m) {
   nb::class_<OutputSet>(m, "OutputSet")
-      .def("__init__",
-           [](OutputSet* self, const Environment& env, const nb::dict& addresses,
-              const nb::dict& arrays, const nb::list& infos) {
-             new (self) OutputSet;
-             const Description& d = env.engine().description();
-             self->outputs = outputs_of(env.engine(), addresses);
-             self->structure = d.structure;
-             for (nb::handle array : nb::cast<nb::list>(arrays["observations"])) {
-               self->observations.push_back(nb::borrow(array));
-             }
-             for (std::int32_t f = 0; f < d.num_observations; ++f) {
-               self->keys.push_back(nb::str(d.observations[f].name));
-             }
-             self->rewards = arrays["rewards"];
-             self->terminated = arrays["terminated"];
-             self->truncated = arrays["truncated"];
-             self->stepped = arrays["stepped"];
-             self->informed = arrays["informed"];
-             self->lengths = arrays["lengths"];
-             for (nb::handle entry : infos) {
-               const auto info = nb::cast<nb::tuple>(entry);
-               self->infos.push_back({info[0], info[1], info[2], info[3]});
-             }
-             self->settle();
-           })
+      .def(
+          "__init__",
+          [](OutputSet* self, const Environment& env, const nb::dict& addresses,
+             const nb::dict& arrays, const nb::list& infos, nb::object finals) {
+            new (self) OutputSet;
+            self->finals = std::move(finals);
+            self->generation = env.generation();
+            const Description& d = env.engine().description();
+            self->outputs = outputs_of(env.engine(), addresses);
+            self->structure = d.structure;
+            for (nb::handle array : nb::cast<nb::list>(arrays["observations"])) {
+              self->observations.push_back(nb::borrow(array));
+            }
+            for (std::int32_t f = 0; f < d.num_observations; ++f) {
+              self->keys.push_back(nb::str(d.observations[f].name));
+            }
+            self->rewards = arrays["rewards"];
+            self->terminated = arrays["terminated"];
+            self->truncated = arrays["truncated"];
+            self->stepped = arrays["stepped"];
+            self->informed = arrays["informed"];
+            self->lengths = arrays["lengths"];
+            for (nb::handle entry : infos) {
+              const auto info = nb::cast<nb::tuple>(entry);
+              self->infos.push_back({info[0], info[1], info[2], info[3]});
+            }
+            self->settle();
+          },
+          nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none())
       .def("observation", &OutputSet::observation)
       .def("info_dict", &OutputSet::info_dict)
       .def_prop_ro("rewards", [](const OutputSet& self) { return self.rewards; })

@@ -32,6 +32,11 @@ PyObject* attribute_of_method(PyObject* self, void* name) {
   return PyObject_GetAttrString(cast(self)->method, static_cast<const char*>(name));
 }
 
+// Pickled and copied by its name, as methods are.
+PyObject* reduce(PyObject* self, PyObject*) {
+  return PyObject_GetAttrString(cast(self)->method, "__qualname__");
+}
+
 int traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(cast(self)->method);
@@ -62,18 +67,25 @@ PyTypeObject* native_first_type() {
       {"__wrapped__", T_OBJECT, offsetof(NativeFirst, method), READONLY, nullptr},
       {},
   };
-  static std::array<char[16], 4> names = {"__doc__", "__name__", "__qualname__", "__module__"};
+  static std::array<char[16], 5> names = {"__doc__", "__name__", "__qualname__", "__module__",
+                                          "__annotations__"};
   static PyGetSetDef attributes[] = {
       {names[0], attribute_of_method, nullptr, nullptr, names[0]},
       {names[1], attribute_of_method, nullptr, nullptr, names[1]},
       {names[2], attribute_of_method, nullptr, nullptr, names[2]},
       {names[3], attribute_of_method, nullptr, nullptr, names[3]},
+      {names[4], attribute_of_method, nullptr, nullptr, names[4]},
+      {},
+  };
+  static PyMethodDef methods[] = {
+      {"__reduce__", reduce, METH_NOARGS, nullptr},
       {},
   };
   static PyType_Slot slots[] = {
       {Py_tp_call, slot(PyVectorcall_Call)},
       {Py_tp_descr_get, slot(bind_to)},
       {Py_tp_members, members},
+      {Py_tp_methods, methods},
       {Py_tp_getset, attributes},
       {Py_tp_traverse, slot(traverse)},
       {Py_tp_clear, slot(clear)},

@@ -22,7 +22,9 @@ struct OutputSet {
   std::vector<nb::object> keys;  // of a dict
   std::int32_t structure = FASTRL_SINGLE;
   nb::object rewards, terminated, truncated, stepped, informed;
-  nb::object lengths;  // None without text
+  nb::object lengths;           // None without text
+  nb::object finals;            // keeps the memory of what all sets of a ring write
+  std::int64_t generation = 0;  // of the environment's infos
   std::vector<Info> infos;
 
   // Once all arrays are in place: what is held here counts for nobody else.

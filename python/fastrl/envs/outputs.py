@@ -115,4 +115,4 @@ def make_output_set(native: Any, rows: int, final: Arrays | None) -> Any:
     if final is not None:
         where |= addresses({name: final[name] for name in ("final_observations", "final_infos")})
     shown = {"lengths": None} | arrays
-    return _core.OutputSet(native, where, shown, info_entries(description, arrays))
+    return _core.OutputSet(native, where, shown, info_entries(description, arrays), final)

@@ -197,7 +197,6 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
         `step_infos` has the infos. In "same_step" mode `final_observations` has the last
         observations of ended episodes.
         """
-        into = self._native.into or self._make_outputs(self.num_envs)()
         try:
             rows = observations if self._single else flat(self._description, observations)
         except (IndexError, KeyError, TypeError):
@@ -208,7 +207,7 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
             raise Arguments("step_into").error(
                 "observations", wanted, got, kind=TypeError
             ) from None
-        if self._native.step_into(actions, rows, rewards, terminated, truncated, into):
+        if self._native.step_into(actions, rows, rewards, terminated, truncated, self._outputs()):
             return
         converted = check_actions(
             Arguments("step_into"), actions, self._description, (self.num_envs,)
@@ -222,8 +221,8 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
             converted,
         )
         observed = rows[0] if self._single else rows
-        if not self._native.step_into(converted, observed, *rest, into):
-            raise RuntimeError("step_into: the arrays passed every check and were refused")
+        if not self._native.step_into(converted, observed, *rest, self._outputs()):
+            raise RuntimeError("step_into: the levels were changed during the call")
 
     @property
     def step_infos(self) -> dict[str, Any]:
@@ -300,7 +299,10 @@ class VectorEnv(TimeTravel, Levels, Sending, gymnasium.vector.VectorEnv[Any, Any
         self._waiting_final: Arrays | None = None
         self._ring: Any = _core.OutputRing(self._make_outputs(self.num_envs))
         self._rings: dict[int, Any] = {self.num_envs: self._ring}
-        self._native.forget_into()
+
+    def _outputs(self) -> Any:
+        """What `step_into` writes beside the caller's arrays."""
+        return self._native.into or self._make_outputs(self.num_envs)()
 
     @property
     def _reset_infos(self) -> set[str]:
